@@ -1,0 +1,70 @@
+# One Makefile, no recursion, nothing globbed: adding a file is a visible line in a diff.
+VERSION := 0.1.0
+CC      ?= cc
+BUILD   ?= build
+CFLAGS  ?= -O2 -g
+prefix  ?= /usr/local
+WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wcast-qual -Wformat=2 \
+           -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wwrite-strings
+OURS    := -std=c17 -D_GNU_SOURCE -DFARSHORE_VERSION='"$(VERSION)"' -I. -pthread $(WARN) \
+           $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+LIBS    := -lrsync -llmdb -lssl -lcrypto -luring -lzstd -lxxhash -ljansson -linih
+
+COMMON     := err mem bytes hash seal sign zip io fs log when pool ring kv kv_check pki channel conf opt json progress
+SNAPSHOT   := merkle map tree tree_page delta mark index index_row ledger pack pack_read stage commit store store_make reindex \
+              read read_blob point
+REPLICATOR := wire wire_item
+SITE       := main_site site_init site_admin control serve session session_data session_mark join
+AGENT      := main_agent agent_join agent_conf agent_state table scan unit work link pass run
+LIST       := main_snapshot list show diff
+VERIFY     := main_verify verify_store verify_index verify_mark verify_tree verify_against
+RESTORE    := main_restore restore_plan restore_tree restore_file restore_meta
+
+LIB_OBJS   := $(COMMON:%=$(BUILD)/common/%.o) $(SNAPSHOT:%=$(BUILD)/snapshot/%.o)
+WIRE_OBJS  := $(REPLICATOR:%=$(BUILD)/replicator/%.o)
+SITE_OBJS  := $(SITE:%=$(BUILD)/replicator/%.o)
+AGENT_OBJS := $(AGENT:%=$(BUILD)/replicator/%.o)
+PROGRAMS   := farshore-site farshore-agent farshore-snapshot farshore-verify farshore-restore
+
+.PHONY: all clean
+.DELETE_ON_ERROR:
+all: $(PROGRAMS:%=$(BUILD)/%)
+
+$(BUILD)/libfarshore.a: $(LIB_OBJS)
+	@rm -f $@
+	ar rcs $@ $^
+$(BUILD)/farshore-site: $(SITE_OBJS) $(WIRE_OBJS) $(BUILD)/libfarshore.a
+$(BUILD)/farshore-agent: $(AGENT_OBJS) $(WIRE_OBJS) $(BUILD)/libfarshore.a
+$(BUILD)/farshore-snapshot: $(LIST:%=$(BUILD)/snapshot/%.o) $(BUILD)/libfarshore.a
+$(BUILD)/farshore-verify: $(VERIFY:%=$(BUILD)/verify/%.o) $(BUILD)/libfarshore.a
+$(BUILD)/farshore-restore: $(RESTORE:%=$(BUILD)/restore/%.o) $(BUILD)/libfarshore.a
+$(PROGRAMS:%=$(BUILD)/%):
+	$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(OURS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
+UNITS_common     :=
+UNITS_snapshot   :=
+UNITS_replicator :=
+UNITS_verify     :=
+UNITS_restore    :=
+UNITS      := $(UNITS_common:%=common/%) $(UNITS_snapshot:%=snapshot/%) $(UNITS_replicator:%=replicator/%) \
+              $(UNITS_verify:%=verify/%) $(UNITS_restore:%=restore/%)
+TESTS      := $(UNITS:%=$(BUILD)/tests/unit/%)
+
+.PHONY: unit
+unit: $(TESTS)
+	@for t in $(TESTS); do $$t || exit 1; done
+
+.SECONDEXPANSION:
+$(TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/$$(dir $$*)test_$$(notdir $$*).o $(BUILD)/tests/unit/unit.o \
+          $$(EXTRA_$$*) $(WIRE_OBJS) $(BUILD)/libfarshore.a
+	$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) $(WRAP_$*) -o $@ $^ -lcmocka $(LIBS)
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

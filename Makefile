@@ -10,8 +10,9 @@ OURS    := -std=c17 -D_GNU_SOURCE -DFARSHORE_VERSION='"$(VERSION)"' -I. -pthread
            $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 LIBS    := -lrsync -llmdb -lssl -lcrypto -luring -lzstd -lxxhash -ljansson -linih
 
-COMMON     := err mem bytes hash seal sign zip io fs log when pool ring kv kv_check pki channel conf opt json progress
-SNAPSHOT   := merkle map tree tree_page delta mark index index_row ledger pack pack_read stage commit store store_make reindex \
+COMMON     := err mem bytes hash seal sign zip io fs log when pool ring kv kv_check kv_check_tree pem pki channel channel_context channel_tcp conf conf_get opt opt_help json \
+              progress
+SNAPSHOT   := merkle map tree tree_page delta delta_read mark index index_row ledger pack pack_read stage commit commit_write store store_make reindex \
               read read_blob point
 REPLICATOR := wire wire_item
 SITE       := main_site site_init site_admin control serve session session_data session_mark join
@@ -47,7 +48,7 @@ $(BUILD)/%.o: %.c Makefile
 
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
 UNITS_common     :=
-UNITS_snapshot   :=
+UNITS_snapshot   := ledger pack point stage
 UNITS_replicator :=
 UNITS_verify     :=
 UNITS_restore    :=
@@ -59,10 +60,19 @@ TESTS      := $(UNITS:%=$(BUILD)/tests/unit/%)
 unit: $(TESTS)
 	@for t in $(TESTS); do $$t || exit 1; done
 
+WRAP_snapshot/pack  := -Wl,--wrap=pwrite
+WRAP_snapshot/stage := -Wl,--wrap=fsync,--wrap=fdatasync
+STORE_FIXTURE        := $(BUILD)/tests/unit/snapshot/store_fixture.o
+EXTRA_snapshot/pack  := $(STORE_FIXTURE)
+EXTRA_snapshot/point := $(STORE_FIXTURE)
+EXTRA_snapshot/stage := $(STORE_FIXTURE)
+
 .SECONDEXPANSION:
 $(TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/$$(dir $$*)test_$$(notdir $$*).o $(BUILD)/tests/unit/unit.o \
           $$(EXTRA_$$*) $(WIRE_OBJS) $(BUILD)/libfarshore.a
 	$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) $(WRAP_$*) -o $@ $^ -lcmocka $(LIBS)
+
+include tests.mk
 
 clean:
 	rm -rf $(BUILD)

@@ -8,6 +8,10 @@
 #include <stdint.h>
 #include "common/err.h"
 
+#define CONF_FILE_BYTES_MAX (1024u * 1024u) /* a thousand sources with long lists take a tenth */
+#define CONF_SECTIONS_MAX 4096u             /* each new name is held against all before it */
+#define CONF_LINE_BYTES_MAX 8191u           /* a key and a path of PATH_MAX fit twice */
+
 enum conf_type { CONF_TEXT, CONF_PATH /* absolute */, CONF_DURATION /* ns */, CONF_SIZE /* bytes */, CONF_BOOL /* yes no */,
                  CONF_COUNT, CONF_LIST /* texts, one a key line or continuation line; the key may repeat */ };
 
@@ -22,6 +26,7 @@ struct conf_kind {
     const char *name;    /* section kind */
     bool named;          /* [source NAME], many; else [site], one */
 };
+/* Borrowed for as long as a conf made with it lives. */
 struct conf_schema {
     const struct conf_kind *kinds; size_t kind_count;
     const struct conf_key *keys;   size_t key_count;

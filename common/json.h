@@ -10,15 +10,19 @@
 
 struct json; /* an object or an array */
 
+/* jansson exports these two names itself. */
+#define json_array json_array_new
+#define json_real json_put_real
+
 struct json *json_new(void);   /* {} */
-struct json *json_array(void); /* [] */
+struct json *json_array_new(void); /* [] */
 void json_free(struct json **j);
-/* Bytes that are not UTF-8 (file names) are written as text with each bad byte as U+DC80+byte-0x80 is not legal JSON;
- * instead "\xHH" escapes are put in literally and the backslash doubled. */
+/* Text is put as it is.  Bytes (file names) need not be UTF-8, which JSON wants: each byte that is not becomes a literal
+ * \xHH, and each backslash is doubled, so that the bytes can be had back.  Text that is not UTF-8 is put like bytes. */
 void json_text(struct json *j, const char *key, const char *text);
 void json_bytes(struct json *j, const char *key, const void *bytes, size_t size);
 void json_number(struct json *j, const char *key, int64_t value);
-void json_real(struct json *j, const char *key, double value);
+void json_put_real(struct json *j, const char *key, double value);
 void json_bool(struct json *j, const char *key, bool value);
 void json_put(struct json *j, const char *key, struct json **child); /* takes child */
 void json_add(struct json *array, struct json **child);              /* takes child */

@@ -66,7 +66,10 @@ ERR_CHECK enum err_kind kv_count(struct kv_txn *txn, unsigned table, uint64_t *r
  *   found   called for each finding: page number and what is wrong
  *
  * ret_rows: rows whose checksum held.  Bytes that are not looked at, because they cannot matter: the gap between a page's
- * lower and upper bound, pages on the free list, mp_pad, the tail of an overflow run, the older meta page beyond its txnid.
+ * lower and upper bound, pages on the free list, mp_pad, the tail of an overflow run, the older meta page beyond its txnid
+ * and what LMDB demands of both; the byte that pads a node to an even size; the key of a branch page's first node; what
+ * changes a branch page's other keys or a free list's transaction number without leaving the place between their
+ * neighbours; the bytes of a free list's record beyond its count.
  * Source: LMDB 0.9.24 mdb.c (MDB_page, MDB_node, MDB_meta).
  */
 typedef void kv_check_fn(void *arg, uint64_t page, const char *what);

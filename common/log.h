@@ -9,6 +9,8 @@ void log_setup(const char *program, bool quiet, bool stamps); /* stamps: "<RFC 3
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A progress bar stands on the terminal: the next line takes its place.  For progress.c. */
+void log_bar(bool shown);
 /* "program: text", and "  hint: ..." on a line of its own when there is one.  Returns err_exit(err->kind). */
 int log_fail(const struct err *err);
 

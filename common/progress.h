@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct progress;
+struct progress; /* NULL with --quiet, which all of these take */
 struct progress *progress_new(const char *what, bool json, bool quiet);
 void progress_total(struct progress *p, uint64_t bytes, uint64_t files); /* 0: not known (yet) */
 void progress_add(struct progress *p, uint64_t bytes, uint64_t files);

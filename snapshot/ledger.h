@@ -30,8 +30,9 @@ struct ledger_open {
     const uint8_t *public;       /* [SIGN_PUBLIC_BYTES], borrowed for the ledger's life */
     const struct sign_key *key;  /* NULL: read only; borrowed */
 };
-/* Open and read it whole: each leaf is hashed, the last signature checked.  A torn tail (a last record that is cut off, writer
- * only) is cut away.  Errors: ERR_CORRUPT with the offset. */
+/* Open and read it whole: each leaf is hashed, the last signature checked.  A torn tail (a last record that is cut off) is passed
+ * over, and cut away by the first ledger_reserve: the caller has then seen that no leaf is missing.
+ * Errors: ERR_CORRUPT with the offset. */
 ERR_CHECK enum err_kind ledger_open(const struct ledger_open *o, struct ledger **ret, struct err *err);
 ERR_CHECK enum err_kind ledger_make(int dir_fd, struct err *err); /* an empty one */
 void ledger_close(struct ledger **l);
@@ -41,7 +42,7 @@ ERR_CHECK enum err_kind ledger_root_at(const struct ledger *l, uint64_t size, st
 
 /* Reserve disk space, so that a later append cannot meet a full disk.  Errors: ERR_FULL. */
 ERR_CHECK enum err_kind ledger_reserve(struct ledger *l, size_t leaf_bytes, struct err *err);
-/* Append one leaf, synced when it returns; ledger/head follows without a sync.  A failed sync: the caller exits. */
+/* Append one leaf, for which space was reserved; synced when it returns; ledger/head follows without a sync.  A failed sync: the caller exits. */
 ERR_CHECK enum err_kind ledger_append(struct ledger *l, const void *leaf, size_t size, struct ledger_head *ret,
                                       struct err *err);
 

@@ -46,6 +46,8 @@ ERR_CHECK enum err_kind packs_read(struct packs *p, const struct blob_place *pla
 typedef enum err_kind packs_header_fn(void *arg, const struct blob_place *place, struct err *err);
 ERR_CHECK enum err_kind packs_headers(struct packs *p, uint64_t pack, uint64_t end, packs_header_fn *fn, void *arg,
                                       struct err *err);
+/* The same from the table of a closed pack.  Errors: ERR_ABSENT when it has none (a crash closed it). */
+ERR_CHECK enum err_kind packs_table(struct packs *p, uint64_t pack, packs_header_fn *fn, void *arg, struct err *err);
 /* Check the pack's own header (magic, number, site, wrapped key). */
 ERR_CHECK enum err_kind packs_check(struct packs *p, uint64_t pack, uint32_t *ret_city, uint64_t *ret_bytes,
                                     struct err *err);

@@ -43,7 +43,7 @@ ERR_CHECK enum err_kind stage_have(struct stage *st, enum object_kind kind, cons
                                    struct err *err);
 /* Where a blob of this stage or of the index lies. */
 ERR_CHECK enum err_kind stage_blob_place(struct stage *st, uint64_t blob, struct blob_place *ret, struct err *err);
-uint64_t stage_bytes(const struct stage *st); /* stored so far: for the quota */
+uint64_t stage_bytes(struct stage *st); /* stored so far: for the quota */
 
 /* Hand over what is there; returns at once (it waits only when the last hand-over is not yet done). */
 ERR_CHECK enum err_kind stage_checkpoint(struct stage *st, struct err *err);

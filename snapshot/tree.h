@@ -60,6 +60,7 @@ struct tree_page {
     struct tree_child {
         const char *last; uint16_t last_bytes; /* last name beneath */
         uint64_t names;                        /* entries beneath in this directory */
+        uint64_t size;                         /* sum of their sizes */
         struct digest digest;
     } *children;                  /* level > 0: [count], owned */
 };

@@ -13,13 +13,15 @@ LIBS    := -lrsync -llmdb -lssl -lcrypto -luring -lzstd -lxxhash -ljansson -lini
 COMMON     := err mem bytes hash seal sign zip io fs log when pool ring kv kv_check kv_check_tree pem pki channel channel_context channel_tcp conf conf_get opt opt_help json \
               progress
 SNAPSHOT   := merkle map tree tree_page delta delta_read mark index index_row ledger pack pack_read stage commit commit_write store store_make reindex \
-              read read_blob point
-REPLICATOR := wire wire_item
+              read read_blob point escape walk owner
+REPLICATOR := wire wire_open wire_data wire_item
 SITE       := main_site site_init site_admin control serve session session_data session_mark join
 AGENT      := main_agent agent_join agent_conf agent_state table scan unit work link pass run
 LIST       := main_snapshot list show diff
-VERIFY     := main_verify verify_store verify_index verify_mark verify_tree verify_against
-RESTORE    := main_restore restore_plan restore_tree restore_file restore_meta
+VERIFY     := main_verify verify_store verify_child verify_finding verify_seen verify_index verify_content verify_ledger \
+              verify_mark verify_tree verify_unit verify_pack verify_hit verify_against verify_live
+RESTORE    := main_restore restore_run restore_plan restore_tree restore_file restore_special restore_link restore_meta \
+              restore_report only
 
 LIB_OBJS   := $(COMMON:%=$(BUILD)/common/%.o) $(SNAPSHOT:%=$(BUILD)/snapshot/%.o)
 WIRE_OBJS  := $(REPLICATOR:%=$(BUILD)/replicator/%.o)
@@ -48,7 +50,7 @@ $(BUILD)/%.o: %.c Makefile
 
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
 UNITS_common     :=
-UNITS_snapshot   := ledger pack point stage
+UNITS_snapshot   := merkle map tree delta mark commit ledger pack point stage
 UNITS_replicator :=
 UNITS_verify     :=
 UNITS_restore    :=
@@ -63,6 +65,7 @@ unit: $(TESTS)
 WRAP_snapshot/pack  := -Wl,--wrap=pwrite
 WRAP_snapshot/stage := -Wl,--wrap=fsync,--wrap=fdatasync
 STORE_FIXTURE        := $(BUILD)/tests/unit/snapshot/store_fixture.o
+EXTRA_snapshot/commit := $(STORE_FIXTURE)
 EXTRA_snapshot/pack  := $(STORE_FIXTURE)
 EXTRA_snapshot/point := $(STORE_FIXTURE)
 EXTRA_snapshot/stage := $(STORE_FIXTURE)

@@ -19,7 +19,7 @@ struct channel_identity { /* names of PEM files in dir_fd */
 
 struct channel_context;
 /* Server: asks for a client certificate; a peer without one is let in and channel_peer says so, for join.  A peer with a bad
- * one (other CA, expired) is refused in the handshake.  Makes the process ignore SIGPIPE unless it already does something about it. */
+ * one (other CA, expired) is refused in the handshake.  Makes the process ignore SIGPIPE, unless it handles it already. */
 ERR_CHECK enum err_kind channel_context_new(const struct channel_identity *id, int server, struct channel_context **ret,
                                             struct err *err);
 void channel_context_free(struct channel_context **c);

@@ -220,19 +220,19 @@ tick(void *arg)
         [MODE_BAR] = NS_PER_S / 5, [MODE_PLAIN] = 10 * NS_PER_S, [MODE_JSON] = NS_PER_S
     };
     struct progress *const p = arg;
-    int64_t next = p->start_ns;
+    int64_t last = p->start_ns;
 
     must(pthread_mutex_lock(&p->lock));
     while (!p->ending) {
         const int64_t now = when_tick_ns();
-        if (now - next >= every_ns[p->mode]) {
-            next = now;
+        if (now - last >= every_ns[p->mode]) {
+            last = now;
             must(pthread_mutex_unlock(&p->lock));
             show(p);
             must(pthread_mutex_lock(&p->lock));
             continue;
         }
-        const int64_t at = next + every_ns[p->mode];
+        const int64_t at = last + every_ns[p->mode];
         const struct timespec until = { .tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S };
         (void)pthread_cond_timedwait(&p->wake, &p->lock, &until); /* the loop looks at what was the cause */
     }

@@ -40,6 +40,10 @@
 
 #define WIRE_VERSION 1u
 #define WIRE_FRAME_HEADER 8u
+#define WIRE_SUMS_MAX 16384u      /* sums in an answer: 2 * WINDOW_BYTES of old bytes, 576 KiB, within FRAME_BYTES_MAX */
+#define WIRE_OPS_MAX 8192u        /* of an item: a page of 512 bytes each */
+#define WIRE_BLOBS_BACK 65536u    /* an item may name a BLOB until so many later ones were sent: the site remembers no more */
+#define WIRE_GET_MAX (1u << 20)   /* pages of the head mark that one session may ask for */
 
 enum wire_type {
     WIRE_HELLO = 1, WIRE_WELCOME, WIRE_BEGIN, WIRE_BEGUN, WIRE_QUERY, WIRE_ANSWER, WIRE_WANT, WIRE_SUMS, WIRE_GET, WIRE_GOT,
@@ -56,6 +60,8 @@ struct wire_frame {
 };
 /* Errors: ERR_PROTOCOL (unknown type, longer than FRAME_BYTES_MAX, padding not zero), ERR_CLOSED. */
 ERR_CHECK enum err_kind wire_receive(struct channel *ch, struct wire_frame *ret, struct err *err);
+/* The same, but the first byte may come whenever it likes (TCP keepalive tells a dead peer); what follows it must not stall. */
+ERR_CHECK enum err_kind wire_receive_idle(struct channel *ch, struct wire_frame *ret, struct err *err);
 /* A pure parse of the 8 header bytes, for the fuzzer. */
 ERR_CHECK enum err_kind wire_header(const uint8_t at[WIRE_FRAME_HEADER], enum wire_type *ret_type, uint32_t *ret_size,
                                     struct err *err);
@@ -85,7 +91,7 @@ struct wire_welcome {
 };
 struct wire_begin { char source[SOURCE_NAME_MAX + 1]; };
 struct wire_begun {
-    uint64_t upload;
+    uint64_t upload;         /* a number for the logs of both sides */
     struct wire_signed head; /* the source's newest mark as the agent signed it; none: first */
 };
 
@@ -99,13 +105,15 @@ struct wire_question {
     bool based;
     struct wire_base base;
     uint32_t base_map;      /* which 4 MiB of it */
-    uint64_t sums_of;       /* bit b: block b of that map: the sums of its bytes are wanted, unless HAVE */
+    uint64_t sums_of;       /* bit b: block b of that map: the sums of its bytes are wanted, unless HAVE; of all questions of a QUERY
+                               at most WIRE_SUMS_MAX sums, 8 a block */
 };
 struct wire_query {
     uint32_t unit;
     struct wire_question *at; /* [count <= UNIT_ITEMS_MAX], owned by the parsed struct: free(at) */
     size_t count;
 };
+/* NEED_SUMS: the base is known here and may be named in the item; NEED in answer to a question with a base: it may not. */
 enum wire_status { WIRE_HAVE = 1, WIRE_NEED = 2, WIRE_NEED_SUMS = 3 };
 struct wire_reply {
     uint8_t status;
@@ -193,7 +201,7 @@ WIRE_BOTH(sums); WIRE_BOTH(get); WIRE_BOTH(got); WIRE_BOTH(blob); WIRE_BOTH(mark
 WIRE_BOTH(error); WIRE_BOTH(join); WIRE_BOTH(joined);
 #undef WIRE_BOTH
 void wire_put_item(const struct wire_item *it, struct buf *ret);
-/* Next of an ITEMS payload; base blocks' digests (same) are not filled: the site takes them from the base map. */
+/* Next of an ITEMS payload, until c->left is 0; *ret is for wire_item_free then, whatever came of it.  base blocks' digests (same) are not filled: the site takes them from the base map. */
 ERR_CHECK enum err_kind wire_next_item(struct cut *c, struct wire_item *ret, struct err *err);
 void wire_put_object(const struct wire_object *o, struct buf *ret);
 ERR_CHECK enum err_kind wire_next_object(struct cut *c, struct wire_object *ret, struct err *err);

@@ -44,7 +44,7 @@ static void
 make_ready(void)
 {
     unsigned part[3] = { 0 };
-    const char *at = rs_librsync_version;
+    const char *at = rs_librsync_version + strcspn(rs_librsync_version, "0123456789"); /* "librsync 2.3.2" */
 
     for (size_t i = 0; i < 3; i++) {
         char *end;
@@ -62,7 +62,7 @@ ready(struct err *err)
 {
     (void)pthread_once(&ready_once, make_ready);
     if (too_old)
-        return err_set(err, ERR_REFUSED, "librsync %s is too old: 2.3.2 is needed", rs_librsync_version);
+        return err_set(err, ERR_REFUSED, "%s is too old: 2.3.2 is needed", rs_librsync_version);
     return ERR_OK;
 }
 

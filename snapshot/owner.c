@@ -55,7 +55,8 @@ look_up(struct owner_name *n)
     struct group group, *found_group = NULL;
 
     if (n->group) {
-        n->known = getgrnam_r(n->text, &group, text, OWNER_TEXT_BYTES, &found_group) == 0 && found_group != NULL;
+        n->known = getgrnam_r(n->text, &group, text, OWNER_TEXT_BYTES, &found_group) == 0 &&
+                   found_group != NULL;
         n->number = n->known ? group.gr_gid : 0;
     } else {
         n->known = getpwnam_r(n->text, &user, text, OWNER_TEXT_BYTES, &found_user) == 0 && found_user != NULL;

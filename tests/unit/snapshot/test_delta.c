@@ -1,4 +1,4 @@
-/* What a delta says, applied to the old bytes, gives the new ones; hostile sums and commands are refused before they cost anything.
+/* What a delta says, applied to the old bytes, gives the new ones; hostile sums are refused before they cost anything.
  * Method: random pairs of old and new, rs_patch over librsync's own delta as the oracle.  FARSHORE_PAIRS sets their number. */
 #include <librsync.h>
 #include <stdlib.h>
@@ -441,66 +441,6 @@ sums_of_bytes_that_are_not_there_are_refused(void **state)
     assert_int_equal(ops.count, 0);
 }
 
-static void
-bad_commands_are_refused(void **state)
-{
-#define MAGIC 0x72, 0x73, 0x02, 0x36
-    static const struct {
-        const char *what;
-        uint8_t bytes[24];
-        size_t size;
-        uint64_t max;
-        enum err_kind kind;
-        size_t ops;
-    } table[] = {
-        { "nothing made", { MAGIC, 0 }, 5, 0, ERR_OK, 0 },
-        { "a literal", { MAGIC, 2, 'a', 'b', 0 }, 8, 2, ERR_OK, 1 },
-        { "a literal with a length", { MAGIC, 0x42, 0, 2, 'a', 'b', 0 }, 10, 2, ERR_OK, 1 },
-        { "a copy", { MAGIC, 0x45, 7, 9, 0 }, 8, 9, ERR_OK, 1 },
-        { "copies that continue", { MAGIC, 0x45, 7, 9, 0x45, 16, 1, 0 }, 11, 10, ERR_OK, 1 },
-        { "a copy with long numbers",
-          { MAGIC, 0x54, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0 },
-          22,
-          5,
-          ERR_OK,
-          1 },
-        { "an empty text", { 0 }, 0, 9, ERR_PROTOCOL, 0 },
-        { "another magic", { 0x72, 0x73, 0x02, 0x35, 0 }, 5, 9, ERR_PROTOCOL, 0 },
-        { "a magic alone", { MAGIC }, 4, 9, ERR_PROTOCOL, 0 },
-        { "no end", { MAGIC, 1, 'a' }, 6, 9, ERR_PROTOCOL, 0 },
-        { "a literal cut off", { MAGIC, 2, 'a' }, 6, 9, ERR_PROTOCOL, 0 },
-        { "a copy cut off", { MAGIC, 0x45, 7 }, 6, 9, ERR_PROTOCOL, 0 },
-        { "bytes after the end", { MAGIC, 0, 0 }, 6, 9, ERR_PROTOCOL, 0 },
-        { "a command that is not known", { MAGIC, 0x55, 0 }, 6, 9, ERR_PROTOCOL, 0 },
-        { "a copy of nothing", { MAGIC, 0x45, 7, 0, 0 }, 8, 9, ERR_PROTOCOL, 0 },
-        { "a literal of nothing", { MAGIC, 0x41, 0, 0 }, 7, 9, ERR_PROTOCOL, 0 },
-        { "more than is announced", { MAGIC, 0x45, 7, 9, 0 }, 8, 8, ERR_PROTOCOL, 0 },
-        { "more in sum", { MAGIC, 0x45, 7, 9, 1, 'a', 0 }, 10, 9, ERR_PROTOCOL, 0 },
-        { "a length past 32 bits",
-          { MAGIC, 0x48, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0 },
-          15,
-          UINT64_MAX,
-          ERR_PROTOCOL,
-          0 },
-        { "an offset past 63 bits",
-          { MAGIC, 0x51, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 0 },
-          15,
-          9,
-          ERR_PROTOCOL,
-          0 },
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        AUTO(delta_ops_free) struct delta_ops ops = { 0 };
-        struct err err = { 0 };
-
-        if (delta_parse(table[i].bytes, table[i].size, table[i].max, &ops, &err) != table[i].kind ||
-            ops.count != table[i].ops)
-            fail_msg("%s: %s", table[i].what, err.text);
-    }
-}
-
 int
 main(void)
 {
@@ -512,7 +452,6 @@ main(void)
         cmocka_unit_test(pages_are_compared_in_place),
         cmocka_unit_test(hostile_sums_are_refused),
         cmocka_unit_test(sums_of_bytes_that_are_not_there_are_refused),
-        cmocka_unit_test(bad_commands_are_refused),
     };
     return cmocka_run_group_tests_name("snapshot/delta", tests, NULL, NULL);
 }

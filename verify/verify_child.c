@@ -1,0 +1,88 @@
+#include "verify/verify_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/auto.h"
+#include "common/bytes.h"
+#include "common/limits.h"
+
+#define CHILD_READ_BYTES (64u * KIB)
+
+/* Whole lines out of b; what is left is the start of the next. */
+static void
+lines_give(const struct child *c, struct buf *b)
+{
+    size_t from = 0;
+
+    for (size_t i = 0; i < b->size; i++) {
+        if (b->at[i] != '\n')
+            continue;
+        b->at[i] = '\0';
+        c->line(c->line_arg, (const char *)b->at + from);
+        from = i + 1;
+    }
+    if (from > 0)
+        memmove(b->at, b->at + from, b->size - from);
+    b->size -= from;
+}
+
+static enum err_kind
+lines_read(const struct child *c, int fd, struct err *err)
+{
+    AUTO(buf_free) struct buf b = { 0 };
+
+    for (;;) {
+        buf_reserve(&b, CHILD_READ_BYTES);
+        const ssize_t n = read(fd, b.at + b.size, CHILD_READ_BYTES);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno(err, "could not read from the child process");
+        if (n == 0)
+            return ERR_OK; /* a line without its end was cut off by the child's death */
+        b.size += (size_t)n;
+        lines_give(c, &b);
+    }
+}
+
+enum err_kind
+child_run(const struct child *c, int *ret_signal, struct err *err)
+{
+    int ends[2] = { -1, -1 }, status = 0;
+
+    (void)fflush(stdout);
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return err_errno(err, "could not make a pipe");
+    const pid_t parent = getpid();
+    const pid_t pid = fork();
+    if (pid < 0) {
+        const enum err_kind kind = err_errno(err, "could not fork");
+
+        auto_close(&ends[0]);
+        auto_close(&ends[1]);
+        return kind;
+    }
+    if (pid == 0) {
+        (void)close(ends[0]);
+        /* It must not outlive who would read its findings; the second look closes the gap before the first. */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() == parent)
+            c->run(c->run_arg, ends[1]);
+        _exit(0);
+    }
+    auto_close(&ends[1]);
+    const enum err_kind kind = lines_read(c, ends[0], err);
+    auto_close(&ends[0]);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    *ret_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    return kind;
+}

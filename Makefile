@@ -50,7 +50,7 @@ $(BUILD)/%.o: %.c Makefile
 
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
 UNITS_common     :=
-UNITS_snapshot   := merkle map tree delta mark commit ledger pack point stage
+UNITS_snapshot   := merkle map tree tree_page delta delta_read mark commit ledger pack point stage
 UNITS_replicator :=
 UNITS_verify     :=
 UNITS_restore    :=
@@ -69,6 +69,9 @@ EXTRA_snapshot/commit := $(STORE_FIXTURE)
 EXTRA_snapshot/pack  := $(STORE_FIXTURE)
 EXTRA_snapshot/point := $(STORE_FIXTURE)
 EXTRA_snapshot/stage := $(STORE_FIXTURE)
+TREE_FIXTURE := $(BUILD)/tests/unit/snapshot/tree_fixture.o
+EXTRA_snapshot/tree  := $(TREE_FIXTURE)
+EXTRA_snapshot/tree_page := $(TREE_FIXTURE)
 
 .SECONDEXPANSION:
 $(TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/$$(dir $$*)test_$$(notdir $$*).o $(BUILD)/tests/unit/unit.o \

@@ -80,7 +80,10 @@ section_add(struct input *p, char *head)
     struct conf *const c = p->conf;
     char *const word = head + strspn(head, " \t");
     char *name = word + strcspn(word, " \t");
+    size_t size = strlen(head);
 
+    while (size > 0 && blank(head[size - 1]))
+        head[--size] = '\0';
     if (*name != '\0')
         *name++ = '\0';
     name += strspn(name, " \t");

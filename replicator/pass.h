@@ -183,6 +183,7 @@ struct object { /* a page, a node or a set of xattrs, in order of creation */
     uint8_t state; /* enum object_state */
     uint8_t bytes[];
 };
+struct object_batch; /* object.c */
 enum object_state { OBJECT_NEW, OBJECT_ASKED, OBJECT_HAVE, OBJECT_NEEDED };
 
 struct finding {
@@ -216,9 +217,9 @@ struct pass {
     uint8_t *buffers[UNIT_BUFFERS]; /* free ones */
     uint32_t buffers_free, buffers_made;
     struct object *objects, *objects_last, *unasked, *outbox, *outbox_last;
+    struct object_batch *batches; /* QUERYs of objects without an answer */
     size_t object_bytes, object_count, unasked_count, outbox_bytes;
     bool sending_objects, draining;
-    uint32_t idle_asked; /* QUERYs of objects without an answer */
     struct tree_builder *builders[16];
     uint32_t builder_count;
     struct hard **hard; /* hash table */
@@ -273,9 +274,10 @@ void pass_finding(struct pass *p, const struct dir *d, const char *name, size_t 
 char *pass_path(const struct dir *d, const char *name, size_t size); /* relative to the root; free() it */
 
 /* work.c */
-void work_start(struct pass *p);
+ERR_CHECK enum err_kind work_start(struct pass *p, struct err *err);
 void work_stop(struct pass *p); /* joins the workers */
 void work_throttle(struct pass *p); /* the scanner waits here while too much is under way */
+ERR_CHECK enum err_kind work_flush(struct pass *p, struct err *err); /* all workers' literals and items go out */
 void work_ready(struct unit *u); /* its answer, or the last window it waits for, has come; lock held */
 
 /* scan.c: the whole tree, until the root has its digest. */
@@ -392,6 +394,8 @@ ERR_CHECK enum err_kind cargo_flush(struct cargo *c, struct err *err);
 void object_add(struct pass *p, enum object_kind kind, const struct digest *digest, const void *bytes, size_t size);
 ERR_CHECK enum err_kind object_ask(struct pass *p, struct err *err);  /* a QUERY for those not asked for */
 ERR_CHECK enum err_kind object_send(struct pass *p, struct err *err); /* those that are needed and whose turn it is */
+bool object_ask_due(const struct pass *p, bool idle); /* lock held, and the next */
+bool object_send_due(const struct pass *p);
 void object_trim(struct pass *p); /* lock held: move what is at its turn to the outbox */
 void object_free_all(struct pass *p);
 

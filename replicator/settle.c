@@ -1,5 +1,6 @@
 /* settle.c - a file was read: is it still what it was, and what becomes of it (DESIGN section 4.1, replicator/DESIGN 7). */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

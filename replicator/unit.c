@@ -131,15 +131,20 @@ unit_submit(struct pass *p)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* A file that is read again may have more windows than before; those there are stay. */
 static void
 make_windows(struct pass *p, struct file *f)
 {
-    if (!f->based || f->facts.size <= BLOCK_BYTES || f->windows != NULL)
-        return;
     uint32_t count = (uint32_t)((f->facts.size + WINDOW_BYTES - 1) / WINDOW_BYTES);
+    if (!f->based || f->facts.size <= BLOCK_BYTES || count <= f->window_count)
+        return;
     pthread_mutex_lock(&p->lock);
-    f->windows = mem_zero(count, sizeof(*f->windows));
-    f->window_units = mem_zero(count, sizeof(*f->window_units));
+    f->windows = mem_grow(f->windows, count, sizeof(struct window *));
+    f->window_units = mem_grow(f->window_units, count, sizeof(*f->window_units));
+    for (uint32_t i = f->window_count; i < count; i++) {
+        f->windows[i] = NULL;
+        f->window_units[i] = 0;
+    }
     f->window_count = count;
     pthread_mutex_unlock(&p->lock);
 }

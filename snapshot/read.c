@@ -270,6 +270,9 @@ dir_walk(struct reader *r, const struct digest *page, int level, reader_entry_fn
     if (level >= 0 && p.level != level)
         return err_set(err, ERR_CORRUPT, "a page of level %u stands where level %d was expected", p.level,
                        level);
+    /* Only a root page may hold ".": anywhere else it would be a directory inside itself. */
+    if (p.level == 0 && p.count > 0 && !tree_name_ok(p.entries[0].name, p.entries[0].name_bytes))
+        return err_set(err, ERR_CORRUPT, "a directory holds a name that is not allowed");
     for (uint32_t i = 0; kind == ERR_OK && i < p.count; i++)
         kind = p.level == 0 ? fn(arg, &p.entries[i], err)
                             : dir_walk(r, &p.children[i].digest, p.level - 1, fn, arg, err);

@@ -43,6 +43,7 @@ void content_verify(const struct verify_options *o, struct sink *sink);
 struct vmark {
     struct index_mark row;
     uint32_t city;
+    bool city_known;
     bool in_ledger;
     char source[2 * SOURCE_NAME_MAX + 2]; /* agent/source */
     char id[13];
@@ -51,8 +52,9 @@ struct vmark {
 /* What a city signed and cannot be had as it signed it: an object, or one block of a map. */
 struct bad {
     uint8_t kind; /* enum object_kind */
+    uint32_t city;
     struct digest digest;
-    uint32_t off; /* in what the map covers */
+    uint32_t off; /* of the block, in what a map covers; 0 */
 };
 
 /* All of the content child. */
@@ -74,16 +76,20 @@ struct verify {
     atomic_uint_fast64_t blobs_read, bytes_read;
 
     struct reader *reader; /* of the city whose marks are walked */
+    uint32_t city;
     struct seen *seen;     /* objects, files, pages: a kind each */
-    struct seen *blocks;   /* (digest, extents) */
+    struct seen *block_set; /* (digest, extents) */
     pthread_mutex_t lock;  /* guards bad */
     struct bad *bad;       /* [bad_count] */
     size_t bad_count, bad_room;
     struct seen *bad_set;  /* the same, to ask for */
 
-    atomic_uint_fast64_t pages, nodes, maps, xattrs, files, file_blocks, blocks_read, file_bytes;
-    uint64_t marks_good, leaves, packs_seen, packs_read, table_blobs, orphans;
+    /* Distinct things: [0] met, [1] read and found good. */
+    atomic_uint_fast64_t objects[2], blocks[2], files, file_bytes;
+    uint64_t marks_good, leaves, packs[2], orphans;
 };
+/* One digest under two cities is two things: they share nothing. */
+struct digest city_digest(uint32_t city, const struct digest *d);
 
 /* verify_ledger.c: leaves, heads, and what they say of marks. */
 void ledger_verify(struct verify *v);
@@ -98,9 +104,11 @@ struct units *units_new(struct verify *v);
 void units_map(struct units *u, const struct digest *digest, uint32_t bytes);
 void units_block(struct units *u, const struct digest *digest, uint32_t bytes);
 void units_end(struct units **u); /* all of them read */
-/* Note that an object cannot be had.  Says so as a finding, unless the blob that it lies in is damaged: the sweep says that, once. */
+/* Note that an object, or from off on a block, cannot be had.  Says so as a finding, unless the blob that it lies in is damaged: the sweep says that, once. */
 void bad_object(struct verify *v, enum object_kind kind, const struct digest *digest, const struct err *why);
+bool bad_has(struct verify *v, uint32_t city, enum object_kind kind, const struct digest *digest);
 /* verify_pack.c: what no mark reached, and what the packs say of themselves. */
+void blobs_expect(struct verify *v); /* rows at the start: for progress, and the bits */
 void packs_verify(struct verify *v);
 void blob_opened(void *verify, const struct blob_place *p); /* a reader_blob_fn */
 bool blob_is_opened(const struct verify *v, uint64_t blob);

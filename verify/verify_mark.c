@@ -96,6 +96,7 @@ record_check(struct verify *v, struct vmark *m, const struct vmark *before)
         return false;
     }
     m->city = a.city;
+    m->city_known = true;
     mark_encode(&m->row.mark, &text);
     if (sign_check(a.mark_public, text.at, text.size, m->row.signature) != ERR_OK)
         tell(v, m, "the signature of its record does not hold under the agent's mark key");

@@ -33,7 +33,7 @@ exits 0 "list for people" farshore-snapshot list --store "$STORE"
 says 'chengdu/pension' "names the source"
 first=$(mark_id chengdu/pension 0)
 second=$(mark_id chengdu/pension 1)
-find_point() { farshore-snapshot show --store "$STORE" --json "$1" | jq -r .id; }
+find_point() { farshore-snapshot show --store "$STORE" --json "$1" | jq -r .mark.id; }
 while read -r point want; do
     is "$(find_point "$point")" "$want" "POINT ${point/$first/ID}"
 done <<E2
@@ -58,7 +58,7 @@ done
 exits 0 "show" farshore-snapshot show --store "$STORE" chengdu/pension
 says "$second" "has the id"
 exits 0 "show as JSON" farshore-snapshot show --store "$STORE" chengdu/pension --json
-json '.[0] | .schema == 1 and .source == "chengdu/pension" and (.root | test("^[0-9a-f]{64}$")) and .sequence == 2' "is the record"
+json '.[0] | .schema == 1 and (.mark | .source == "chengdu/pension" and (.root | test("^[0-9a-f]{64}$")) and .sequence == 2 and .signature_holds)' "is the record"
 exits 0 "ls of the root" farshore-snapshot ls --store "$STORE" chengdu/pension
 is "$(grep -c . "$W/out")" 5 "has five names"
 says 'b' "with the new one"
@@ -71,9 +71,9 @@ exits 0 "ls as JSON" farshore-snapshot ls --store "$STORE" chengdu/pension --jso
 json '.[-1].schema == 1' "has a schema"
 json '[.. | objects | select(has("name")) | .name] | index("a") != null' "has the names"
 
-exits 0 "diff" farshore-snapshot diff --store "$STORE" "chengdu/pension@$first" chengdu/pension
+exits 1 "diff of two that differ" farshore-snapshot diff --store "$STORE" "chengdu/pension@$first" chengdu/pension
 for f in a b sub/s new-dir; do says "$f" "names $f"; done
-exits 0 "diff as JSON" farshore-snapshot diff --store "$STORE" "chengdu/pension@$first" chengdu/pension --json
+exits 1 "diff as JSON" farshore-snapshot diff --store "$STORE" "chengdu/pension@$first" chengdu/pension --json
 json '.[-1].schema == 1' "has a schema"
 exits 0 "diff with itself" farshore-snapshot diff --store "$STORE" chengdu/pension chengdu/pension
 is "$OUT" "" "is empty"

@@ -10,7 +10,7 @@ agent_join chengdu "$W/agent1"
 agent_join mianyang "$W/agent2"
 source_add "$W/agent1" all "$T"
 source_add "$W/agent2" all "$T"
-root_of() { farshore-snapshot show --store "$STORE" --json "$1" | jq -r .root; }
+root_of() { farshore-snapshot show --store "$STORE" --json "$1" | jq -r .mark.root; }
 
 exits 0 "a pass with plain system calls is sound" env FARSHORE_IO=plain farshore-agent once --state "$W/agent1"
 if FARSHORE_IO=uring farshore-agent once --state "$W/agent2" >"$W/uring.out" 2>&1; then

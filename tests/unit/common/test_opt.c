@@ -25,7 +25,7 @@ static const struct opt_program program = { "farshore-x", "tries options", comma
 static const struct opt_command plain_command[] = { { "", "TARGET", 1, 1, "" } };
 static const struct opt_program plain = { "farshore-y", "has no subcommands", plain_command, 1, options, 1 };
 
-#define WORDS_MAX 10
+#define WORDS_MAX 16
 
 /* getopt_long may permute its array, so each call has one of its own. */
 static enum err_kind

@@ -63,7 +63,7 @@ a_certificate_is_valid_for_its_purpose_and_host_only(void **state)
         { { "site", "192.0.2.7", 30, 1 },
           "-purpose sslserver -verify_ip 192.0.2.7",
           { "-purpose sslclient", "-purpose sslserver -verify_ip 192.0.2.8",
-            "-purpose sslserver -verify_hostname site" } },
+            "-purpose sslserver -verify_hostname other" } },
         { { "site", "2001:db8::1", 30, 1 },
           "-purpose sslserver -verify_ip 2001:db8::1",
           { "-purpose sslclient", "-purpose sslserver -verify_ip 192.0.2.8", "-attime 1000000000" } },

@@ -12,12 +12,12 @@ struct pages {
     struct page {
         struct digest digest;
         struct buf bytes;
-    } * at; /* [count] */
+    } *at; /* [count] */
     size_t count, room;
     size_t fail_at; /* the page whose emission fails, from 1; 0: none */
 };
 
-/* Random entries; their texts lie in one block of memory that they own together. */
+/* Entries, and the texts that they point to. */
 struct dir {
     struct tree_entry *at; /* [count], sorted */
     size_t count;

@@ -49,7 +49,7 @@ $(BUILD)/%.o: %.c Makefile
 	$(CC) $(OURS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
-UNITS_common     :=
+UNITS_common     := bytes io fs log when pool conf opt json hash seal sign zip ring kv kv_check pki channel channel_context channel_tcp
 UNITS_snapshot   := merkle map tree tree_page delta delta_read mark commit ledger pack point stage
 UNITS_replicator :=
 UNITS_verify     :=
@@ -62,8 +62,13 @@ TESTS      := $(UNITS:%=$(BUILD)/tests/unit/%)
 unit: $(TESTS)
 	@for t in $(TESTS); do $$t || exit 1; done
 
+WRAP_common/fs      := -Wl,--wrap=fsync,--wrap=fdatasync,--wrap=write,--wrap=renameat
+WRAP_common/io      := -Wl,--wrap=write,--wrap=pwrite,--wrap=pread
 WRAP_snapshot/pack  := -Wl,--wrap=pwrite
 WRAP_snapshot/stage := -Wl,--wrap=fsync,--wrap=fdatasync
+CHANNEL_FIXTURE := $(BUILD)/tests/unit/common/channel_fixture.o
+EXTRA_common/channel := $(CHANNEL_FIXTURE)
+EXTRA_common/channel_context := $(CHANNEL_FIXTURE)
 STORE_FIXTURE        := $(BUILD)/tests/unit/snapshot/store_fixture.o
 EXTRA_snapshot/commit := $(STORE_FIXTURE)
 EXTRA_snapshot/pack  := $(STORE_FIXTURE)

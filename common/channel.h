@@ -28,7 +28,8 @@ struct channel;
 /* address "HOST:PORT" or "[V6]:PORT".  The server's certificate must name HOST (IP or DNS) and stand under the CA. */
 ERR_CHECK enum err_kind channel_connect(struct channel_context *c, const char *address, struct channel **ret,
                                         struct err *err);
-ERR_CHECK enum err_kind channel_accept(struct channel_context *c, int fd, struct channel **ret, struct err *err); /* takes fd, also on error */
+/* Takes fd, also on error. */
+ERR_CHECK enum err_kind channel_accept(struct channel_context *c, int fd, struct channel **ret, struct err *err);
 
 /* 1 and the fingerprint (SHA-256 of the DER) when the peer showed a certificate, else 0. */
 int channel_peer(const struct channel *ch, struct digest *ret);

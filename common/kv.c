@@ -183,6 +183,7 @@ kv_open(const char *dir, const struct kv_options *o, struct kv **ret, struct err
 {
     AUTO(kv_close) struct kv *kv = mem_zero(1, sizeof *kv);
     AUTO(auto_close) int dir_fd = -1;
+    struct err none; /* that there is nothing yet is no error of a writer */
     bool made = false;
     enum err_kind kind;
 
@@ -198,10 +199,12 @@ kv_open(const char *dir, const struct kv_options *o, struct kv **ret, struct err
         kind = err_set(err, ERR_ABSENT, "there is no index in \"%s\"", dir);
     if (kind != ERR_OK)
         return kind;
-    kind = look(dir_fd, dir, err);
+    kind = look(dir_fd, dir, o->write ? &none : err);
     if (kind == ERR_ABSENT && o->write) {
         made = true;
         kind = ERR_OK;
+    } else if (kind != ERR_OK && o->write && err != NULL) {
+        *err = none;
     }
     if (kind == ERR_OK && !o->write)
         kind = lock_writable(dir_fd, dir, err);

@@ -131,6 +131,26 @@ describe(const struct view *v)
     return mem_text("%s%s, %ju files, %s/s%s", bytes, total, (uintmax_t)v->files, rate, left);
 }
 
+/* "1.2 GiB/3.4 GiB 120.0 MiB/s ETA 12 s": short, so that 80 columns have room for a bar. */
+static char *
+describe_short(const struct view *v)
+{
+    char bytes[WHEN_ROOM], total[WHEN_ROOM], rate[WHEN_ROOM], left[WHEN_ROOM] = "";
+
+    when_bytes(v->bytes, bytes);
+    when_bytes(v->bytes_total, total);
+    when_bytes((uint64_t)(v->rate < 0 ? 0 : v->rate), rate);
+    if (v->eta_s >= 0)
+        when_age(v->eta_s * NS_PER_S, left);
+    const char *const eta = v->eta_s >= 0 ? " ETA " : "";
+    if (v->bytes_total > 0)
+        return mem_text("%s/%s %s/s%s%s", bytes, total, rate, eta, left);
+    if (v->files_total > 0)
+        return mem_text("%ju/%ju files %s/s%s%s", (uintmax_t)v->files, (uintmax_t)v->files_total, rate, eta,
+                        left);
+    return mem_text("%s %ju files %s/s", bytes, (uintmax_t)v->files, rate);
+}
+
 static void
 show_json(const struct progress *p, const struct view *v)
 {
@@ -173,14 +193,14 @@ show_bar(const struct progress *p, const struct view *v)
     static const char holes[] = "..............................";
     _Static_assert(sizeof cells == BAR_CELLS_MAX + 1 && sizeof holes == BAR_CELLS_MAX + 1, "both are full");
     const int part = percent(v);
-    AUTO(auto_free) char *facts = describe(v);
+    AUTO(auto_free) char *facts = describe_short(v);
     AUTO(auto_free) char *head = part < 0 ? mem_text("%s  ", p->what) : mem_text("%s %3d %% ", p->what, part);
     const size_t room = columns() - 1; /* the last column would wrap */
     const size_t used = strlen(head) + strlen(facts);
     int width = used + 3 >= room ? 0 : (int)(room - used - 3);
 
     width = width > BAR_CELLS_MAX ? BAR_CELLS_MAX : width;
-    if (part < 0 || width < 10) {
+    if (part < 0 || width < 5) {
         AUTO(auto_free)
         char *line = mem_text("\r%.*s%.*s\033[K", (int)room, head,
                               (int)(strlen(head) < room ? room - strlen(head) : 0), facts);

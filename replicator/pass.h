@@ -137,6 +137,7 @@ struct file {  /* whose bytes are read in this pass */
 struct part { /* what a unit holds of a file */
     struct file *file;
     uint64_t map;
+    uint64_t file_size;    /* as it was taken: the file may be read again meanwhile */
     uint32_t off, bytes;   /* in the unit's buffer */
     uint32_t first_block;  /* in the unit's digests */
     struct digest digest;
@@ -145,7 +146,13 @@ struct part { /* what a unit holds of a file */
     bool whole_same;       /* all of it is what the table remembers */
     bool all_zero;
     bool shrunk;           /* it met the end of the file; what was missing is zeros */
+    bool block;            /* the whole of a file of at most one block */
     bool asked;            /* in the QUERY */
+    bool probed;           /* with a base, whose sums were asked for */
+    bool sums_known;       /* they came: the site has the base */
+    uint8_t status;        /* enum wire_status of its reply */
+    const uint8_t *sums;   /* in the unit's frame */
+    size_t sums_bytes;
     bool dead;             /* not to be sent: zeros, unreadable, or read again elsewhere */
 };
 
@@ -358,25 +365,15 @@ ERR_CHECK enum err_kind unit_ask(struct worker *w, struct unit *u, bool *ret_ask
 ERR_CHECK enum err_kind unit_answer(struct worker *w, struct unit *u, struct err *err);
 
 /* window.c: sums of 64 MiB of an old file and around. */
-struct window {
-    struct file *file;
-    uint32_t index;
-    uint8_t state;         /* 0 new, 1 asked, 2 here; under lock */
-    bool known;            /* the site has the base */
-    _Atomic bool barren;   /* a whole unit found nothing in it */
-    uint8_t asked, came;
-    struct delta_piece pieces[2];
-    struct wire_frame frames[2];
-    struct delta_base *base[AGENT_WORKERS_MAX]; /* each worker has its own: librsync counts in it */
-    struct unit **waiters;
-    size_t waiter_count;
-};
-struct window *window_of(struct file *f, uint64_t map);
-/* Ask for it unless that was done; true when u must wait for it. */
-ERR_CHECK enum err_kind window_want(struct window *win, struct unit *u, bool *ret_wait, struct err *err);
-/* NULL: no base can be had. */
-ERR_CHECK enum err_kind window_base(struct window *win, unsigned worker, struct delta_base **ret, struct err *err);
+struct window;
+struct window *window_of(struct file *f, const struct part *part);
+/* Ask for it unless that was done; u->waits is raised when it is not here yet. */
+ERR_CHECK enum err_kind window_want(struct window *win, struct unit *u, struct err *err);
+/* The base for a worker's delta_make; NULL: none can be had, or nothing is found in it. */
+struct delta_base *window_base(struct window *win, unsigned worker);
+void window_barren(struct window *win); /* a whole unit found nothing in it: the rest of it is literal */
 void window_free(struct window **w);
+bool window_asked(const struct window *win); /* lock held: its sums are on their way */
 
 /* cargo.c: literals and items on their way out. */
 struct cargo *cargo_new(struct pass *p);

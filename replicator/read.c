@@ -135,6 +135,7 @@ settle_batch(struct worker *w, struct unit *u, struct batch *b, struct err *err)
             settle_lost(p, part->file, b->errors[i]);
             continue;
         }
+        part->block = part->bytes <= BLOCK_BYTES;
         read_hash(w, u, part);
         uint32_t count = (uint32_t)merkle_blocks(part->bytes);
         if (count > 1)

@@ -20,6 +20,8 @@
 #define CHECKPOINT_BYTES (64u * MIB)   /* a cut connection loses no more than this, or a second */
 #define CHECKPOINT_NS 1000000000ll
 #define EXTENTS_BUILD_MAX (8u * MAP_EXTENTS_MAX) /* of a map that is being built, before it is written anew */
+/* What an item may name, and the BLOBs that may be read while its job is under work. */
+#define BLOB_RING (WIRE_BLOBS_BACK + SITE_QUEUE_MAX)
 #define GRACE_NS 2000000000ll          /* for a peer to take the reason of its end */
 #define GREETING_NS (2ll * HANDSHAKE_MS_MAX * 1000000)
 #define AGENT_SESSIONS_MAX 2u          /* one that is dying unnoticed, and its successor */
@@ -91,7 +93,7 @@ struct upload {
     uint64_t *get_set;                 /* [get_room], a hash set of what GET may ask for: first 8 bytes of digests; 0 is free */
     size_t get_room, get_count;
 
-    uint64_t *blobs;                   /* [WIRE_BLOBS_BACK], site's number of BLOB n at n % WIRE_BLOBS_BACK; 0: not there yet; s->lock */
+    uint64_t *blobs;                   /* [BLOB_RING], the store's number of BLOB n at n % BLOB_RING; 0: not there yet; s->lock */
     struct raw raws[RAW_CACHE_SLOTS];  /* a ring; s->lock */
     size_t raw_next, raw_oldest, raw_bytes;
 };
@@ -131,6 +133,7 @@ void raw_put(struct upload *up, uint64_t blob, uint8_t **at, uint32_t size); /* 
 /* false: not there (any more).  Errors: ERR_PROTOCOL: outside of the blob. */
 ERR_CHECK enum err_kind raw_copy(struct upload *up, const struct extent *e, uint8_t *ret, bool *ret_found,
                                  struct err *err);
+/* Number 0: a BLOB that has come and is under work. */
 void blob_known(struct upload *up, uint32_t number, uint64_t blob);
 /* The site's number of an earlier BLOB; waits for its job. */
 ERR_CHECK enum err_kind blob_number(struct upload *up, const struct job *j, uint32_t number, uint64_t *ret,

@@ -83,7 +83,7 @@ upload_begin(struct session *s, const struct wire_begin *m, struct err *err)
         return kind;
     up->reader = reader_new(s->site->store, s->row.city, READ_CACHE_BYTES);
     reader_stage(up->reader, up->stage);
-    up->blobs = mem_zero(WIRE_BLOBS_BACK, sizeof *up->blobs);
+    up->blobs = mem_zero(BLOB_RING, sizeof *up->blobs);
     up->checkpoint_ns = when_tick_ns();
     return send_begun(up, err);
 }
@@ -185,7 +185,7 @@ void
 blob_known(struct upload *up, uint32_t number, uint64_t blob)
 {
     (void)pthread_mutex_lock(&up->s->lock);
-    up->blobs[number % WIRE_BLOBS_BACK] = blob;
+    up->blobs[number % BLOB_RING] = blob;
     (void)pthread_cond_broadcast(&up->s->changed);
     (void)pthread_mutex_unlock(&up->s->lock);
 }
@@ -194,10 +194,9 @@ enum err_kind
 blob_number(struct upload *up, const struct job *j, uint32_t number, uint64_t *ret, struct err *err)
 {
     struct session *const s = up->s;
-    const uint64_t *const at = &up->blobs[number % WIRE_BLOBS_BACK];
+    const uint64_t *const at = &up->blobs[number % BLOB_RING];
 
-    /* One job before this frame may have been counted since: then its slot is the newer one's. */
-    if (number >= j->blob_count || j->blob_count - number > WIRE_BLOBS_BACK - SITE_QUEUE_MAX)
+    if (number >= j->blob_count || j->blob_count - number > WIRE_BLOBS_BACK)
         return err_set(err, ERR_PROTOCOL, "ITEMS: blob %u was not sent before, or too long ago (%u so far)", number,
                        j->blob_count);
     (void)pthread_mutex_lock(&s->lock);

@@ -101,6 +101,7 @@ add_part(struct pass *p, struct unit *u, const struct part *part)
     }
     struct part *at = &u->parts[u->count++];
     *at = *part;
+    at->file_size = part->file->facts.size;
     at->off = u->bytes;
     u->bytes += part->bytes;
     struct file *f = part->file;
@@ -279,7 +280,7 @@ leave_window(struct file *f, uint64_t map)
         return;
     uint32_t w = (uint32_t)(map * MAP_BYTES / WINDOW_BYTES);
     assert(f->window_units[w] > 0);
-    if (--f->window_units[w] == 0 && f->windows[w] != NULL && f->windows[w]->state != 1)
+    if (--f->window_units[w] == 0 && f->windows[w] != NULL && !window_asked(f->windows[w]))
         window_free(&f->windows[w]);
 }
 

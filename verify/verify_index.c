@@ -59,11 +59,12 @@ blob_row(void *arg, const struct blob_place *p, struct err *err)
         r->pack_kind = index_pack_get(r->txn, p->pack, &r->pack_row, &inner);
     }
     if (r->pack_kind != ERR_OK)
-        sink_text(r->sink, "index", "blob %llu lies in pack %llu, which has no row", (unsigned long long)p->blob,
-                  (unsigned long long)p->pack);
+        sink_text(r->sink, "index", "blob %llu lies in pack %llu, which has no row",
+                  (unsigned long long)p->blob, (unsigned long long)p->pack);
     else if (p->off < PACK_HEADER_BYTES ||
              (uint64_t)p->off + sizeof(struct blob_header) + p->stored > r->pack_row.committed)
-        sink_text(r->sink, "index", "blob %llu lies outside of what pack %llu has committed (offset %u, %llu bytes)",
+        sink_text(r->sink, "index",
+                  "blob %llu lies outside of what pack %llu has committed (offset %u, %llu bytes)",
                   (unsigned long long)p->blob, (unsigned long long)p->pack, p->off,
                   (unsigned long long)r->pack_row.committed);
     return ERR_OK;
@@ -86,7 +87,8 @@ object_row(void *arg, const uint8_t *key, const struct object_place *p, struct e
         sink_text(r->sink, "index", "an object of kind '%c' lies in blob %llu, which has no row", key[4],
                   (unsigned long long)p->blob);
     else if (p->len > r->blob.raw || p->off > r->blob.raw - p->len || r->blob.kind != kind)
-        sink_text(r->sink, "index", "an object of kind '%c' lies outside of blob %llu, or in one of another kind", key[4],
+        sink_text(r->sink, "index",
+                  "an object of kind '%c' lies outside of blob %llu, or in one of another kind", key[4],
                   (unsigned long long)p->blob);
     return ERR_OK;
 }

@@ -11,7 +11,7 @@
 
 struct scan {
     struct verify *v;
-    struct vmark **by_id; /* [mark_count], sorted */
+    struct vmark **by_id;  /* [mark_count], sorted */
     struct digest *leaves; /* [count] their hashes */
     size_t count, room;
 };
@@ -53,7 +53,8 @@ came_since(struct verify *v, const struct json *e, const struct digest *id)
     struct index_mark m;
     struct err err;
 
-    if (agent == NULL || source == NULL || !conf_name_ok(source) || kv_begin(v->store->kv, false, &t, &err) != ERR_OK)
+    if (agent == NULL || source == NULL || !conf_name_ok(source) ||
+        kv_begin(v->store->kv, false, &t, &err) != ERR_OK)
         return false;
     return index_agent_get(t, agent, &a, &err) == ERR_OK &&
            index_mark_get(t, a.city, source, (uint64_t)json_get_number(e, "sequence"), &m, &err) == ERR_OK &&
@@ -79,16 +80,18 @@ mark_event(struct scan *s, uint64_t leaf, const struct json *e)
         return;
     }
     if (m->row.leaf != leaf)
-        sink_finding(v->sink, &(struct finding){ .kind = "index",
-                                                 .text = "the mark is in another leaf of the ledger than the index says",
-                                                 .source = m->source,
-                                                 .mark = m->id });
+        sink_finding(v->sink, &(struct finding){
+                                  .kind = "index",
+                                  .text = "the mark is in another leaf of the ledger than the index says",
+                                  .source = m->source,
+                                  .mark = m->id });
     else if ((uint64_t)json_get_number(e, "sequence") != m->row.mark.sequence ||
              (uint64_t)json_get_number(e, "receipt") != m->row.receipt)
-        sink_finding(v->sink, &(struct finding){ .kind = "ledger",
-                                                 .text = "its leaf says another sequence or receipt than the index",
-                                                 .source = m->source,
-                                                 .mark = m->id });
+        sink_finding(v->sink,
+                     &(struct finding){ .kind = "ledger",
+                                        .text = "its leaf says another sequence or receipt than the index",
+                                        .source = m->source,
+                                        .mark = m->id });
     m->in_ledger = true;
 }
 
@@ -147,7 +150,8 @@ note_holds(const struct scan *s, const char *text)
     if (strncmp(text, (const char *)want.at, want.size) != 0)
         return false;
     const char *const last = strrchr(text, ' ');
-    for (const char *at = last == NULL ? "" : last + 1; *at != '\n' && *at != '\0' && *at != '=' && n < sizeof url - 1; at++)
+    for (const char *at = last == NULL ? "" : last + 1;
+         *at != '\n' && *at != '\0' && *at != '=' && n < sizeof url - 1; at++)
         url[n++] = (char)(*at == '+' ? '-' : *at == '/' ? '_' : *at);
     url[n] = '\0';
     return hash_from_base64url(url, bytes, sizeof bytes) == 4 + SIGN_BYTES &&
@@ -166,7 +170,8 @@ head_file(const struct scan *s)
         return;
     buf_u8(&text, 0);
     if (!note_holds(s, (const char *)text.at))
-        sink_text(s->v->sink, "ledger", "ledger/head is not a head of this ledger; the next leaf writes it anew");
+        sink_text(s->v->sink, "ledger",
+                  "ledger/head is not a head of this ledger; the next leaf writes it anew");
 }
 
 /* Leaves that the index speaks of, against leaves that are there.  One may be on its way: the commit comes before the leaf. */
@@ -177,15 +182,17 @@ count_compare(struct verify *v, uint64_t found)
     struct err err = { 0 };
     uint64_t now = 0;
 
-    if (kv_begin(v->store->kv, false, &t, &err) != ERR_OK || index_meta_get(t, META_LEAVES, &now, &err) != ERR_OK) {
+    if (kv_begin(v->store->kv, false, &t, &err) != ERR_OK ||
+        index_meta_get(t, META_LEAVES, &now, &err) != ERR_OK) {
         sink_text(v->sink, "index", "%s", err.text);
         return;
     }
     if (found + 1 < v->leaves_known || found > now)
-        sink_text(v->sink, "ledger", "the ledger has %llu leaves, the index knows %llu", (unsigned long long)found,
-                  (unsigned long long)now);
+        sink_text(v->sink, "ledger", "the ledger has %llu leaves, the index knows %llu",
+                  (unsigned long long)found, (unsigned long long)now);
     else if (found < v->leaves_known)
-        sink_note(v->sink, "leaf %llu is committed and not yet in the ledger: the site appends it", (unsigned long long)found);
+        sink_note(v->sink, "leaf %llu is committed and not yet in the ledger: the site appends it",
+                  (unsigned long long)found);
 }
 
 void
@@ -210,10 +217,12 @@ ledger_verify(struct verify *v)
         const struct vmark *const m = &v->marks[i];
 
         if (!m->in_ledger && m->row.leaf != head.size)
-            sink_finding(v->sink, &(struct finding){ .kind = "ledger",
-                                                     .text = "the mark is not in the leaf of the ledger that the index names",
-                                                     .source = m->source,
-                                                     .mark = m->id });
+            sink_finding(
+                v->sink,
+                &(struct finding){ .kind = "ledger",
+                                   .text = "the mark is not in the leaf of the ledger that the index names",
+                                   .source = m->source,
+                                   .mark = m->id });
     }
     free(s.by_id);
     free(s.leaves);

@@ -11,7 +11,8 @@
 static void
 tell(struct verify *v, const struct vmark *m, const char *text)
 {
-    sink_finding(v->sink, &(struct finding){ .kind = "mark", .text = text, .source = m->source, .mark = m->id });
+    sink_finding(v->sink,
+                 &(struct finding){ .kind = "mark", .text = text, .source = m->source, .mark = m->id });
 }
 
 static enum err_kind

@@ -14,9 +14,10 @@
 #include "snapshot/pack.h"
 #include "verify/verify.h"
 
-#define SWEEP_BLOBS 64u         /* a job */
-#define BLOB_BITS_MAX (1ull << 36) /* a number above is read again rather than remembered: 8 GiB of bits are enough */
-#define PACK_TRAILER 16u        /* bytes behind the table of a closed pack: farshore-store(5) */
+#define SWEEP_BLOBS 64u /* a job */
+#define BLOB_BITS_MAX                                                                                        \
+    (1ull << 36)         /* a number above is read again rather than remembered: 8 GiB of bits are enough */
+#define PACK_TRAILER 16u /* bytes behind the table of a closed pack: farshore-store(5) */
 
 struct pack {
     uint64_t number;
@@ -41,8 +42,8 @@ struct sweep {
 static void
 finding(struct verify *v, const char *kind, uint64_t pack, uint64_t offset, const char *text)
 {
-    sink_finding(v->sink,
-                 &(struct finding){ .kind = kind, .text = text, .placed = true, .pack = pack, .offset = offset });
+    sink_finding(v->sink, &(struct finding){
+                              .kind = kind, .text = text, .placed = true, .pack = pack, .offset = offset });
 }
 
 static enum err_kind
@@ -186,8 +187,8 @@ place_again(struct verify *v, struct blob_place *p)
     const struct blob_place before = *p;
     struct err err;
 
-    return kv_begin(v->store->kv, false, &t, &err) == ERR_OK && index_blob_get(t, p->blob, p, &err) == ERR_OK &&
-           (p->pack != before.pack || p->off != before.off);
+    return kv_begin(v->store->kv, false, &t, &err) == ERR_OK &&
+           index_blob_get(t, p->blob, p, &err) == ERR_OK && (p->pack != before.pack || p->off != before.off);
 }
 
 static void
@@ -256,7 +257,8 @@ header_met(void *arg, const struct blob_place *p, struct err *err)
     if (kind == ERR_OK && row.pack == p->pack && row.off == p->off) {
         s->at->headers++;
         if (row.stored != p->stored || row.raw != p->raw || row.kind != p->kind || row.zip != p->zip) {
-            (void)snprintf(text, sizeof text, "pack %llu: offset %u: the header of blob %llu is not what its row says",
+            (void)snprintf(text, sizeof text,
+                           "pack %llu: offset %u: the header of blob %llu is not what its row says",
                            (unsigned long long)p->pack, p->off, (unsigned long long)p->blob);
             finding(s->v, "pack", p->pack, p->off, text);
         }
@@ -302,8 +304,9 @@ table_check(struct sweep *s, uint64_t bytes)
     if (kind != ERR_OK)
         finding(v, "pack", p->number, p->row.committed, err.text);
     else if (bytes != p->row.committed + PACK_TRAILER || s->listed != s->chain)
-        (void)snprintf(text, sizeof text, "pack %llu: its table lists %llu blobs, %llu are there", (unsigned long long)p->number,
-                       (unsigned long long)s->listed, (unsigned long long)s->chain);
+        (void)snprintf(text, sizeof text, "pack %llu: its table lists %llu blobs, %llu are there",
+                       (unsigned long long)p->number, (unsigned long long)s->listed,
+                       (unsigned long long)s->chain);
     if (text[0] != '\0')
         finding(v, "pack", p->number, p->row.committed, text);
     return kind == ERR_OK && text[0] == '\0';
@@ -324,7 +327,8 @@ pack_check(struct sweep *s, struct pack *p)
         return;
     }
     if (city != p->row.city || bytes < p->row.committed) {
-        (void)snprintf(text, sizeof text, "pack %llu: %llu bytes of city %u, where the index has %llu of city %u",
+        (void)snprintf(text, sizeof text,
+                       "pack %llu: %llu bytes of city %u, where the index has %llu of city %u",
                        (unsigned long long)p->number, (unsigned long long)bytes, city,
                        (unsigned long long)p->row.committed, p->row.city);
         finding(v, "pack", p->number, bytes, text);
@@ -341,7 +345,8 @@ pack_check(struct sweep *s, struct pack *p)
         return;
     }
     if (p->headers < p->rows) {
-        (void)snprintf(text, sizeof text, "pack %llu: %llu blobs of the index are not in its chain of headers",
+        (void)snprintf(text, sizeof text,
+                       "pack %llu: %llu blobs of the index are not in its chain of headers",
                        (unsigned long long)p->number, (unsigned long long)(p->rows - p->headers));
         finding(v, "pack", p->number, 0, text);
     } else if (table_check(s, bytes)) {
@@ -391,8 +396,9 @@ strangers(struct sweep *s)
 
         if (runs || pack_find(s, list[i]) != NULL)
             continue;
-        (void)snprintf(text, sizeof text, "pack %llu: no row of the index knows it; a site that was killed leaves one, and "
-                                          "removes it when it starts",
+        (void)snprintf(text, sizeof text,
+                       "pack %llu: no row of the index knows it; a site that was killed leaves one, and "
+                       "removes it when it starts",
                        (unsigned long long)list[i]);
         finding(v, "pack", list[i], 0, text);
     }

@@ -11,9 +11,9 @@
 #include "snapshot/merkle.h"
 #include "verify/verify.h"
 
-#define UNITS_FIRST 1024u         /* sorted at once in the beginning: the workers should not wait long */
-#define UNITS_MAX 65536u          /* and later: 4 MiB of memory */
-#define JOB_BYTES (4u * MIB)      /* of files, a job */
+#define UNITS_FIRST 1024u    /* sorted at once in the beginning: the workers should not wait long */
+#define UNITS_MAX 65536u     /* and later: 4 MiB of memory */
+#define JOB_BYTES (4u * MIB) /* of files, a job */
 
 struct unit {
     uint64_t blob; /* where its first bytes lie */

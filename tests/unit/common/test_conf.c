@@ -225,8 +225,8 @@ long_names_of_sections_are_told_apart(void **state)
 static void
 empty_texts_and_byte_order_marks_are_fine(void **state)
 {
-    static const char *const table[] = { "",         "\n", "# nothing", "\xef\xbb\xbf", "\xef\xbb\xbf" SITE,
-                                         "   \t\n\n" };
+    static const char marked[] = "\xef\xbb\xbf" SITE;
+    static const char *const table[] = { "", "\n", "# nothing", "\xef\xbb\xbf", marked, "   \t\n\n" };
 
     (void)state;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {

@@ -2,6 +2,7 @@
  * Method: counters that the jobs move; a gate that the first jobs wait at. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "common/pool.h"
 #include "tests/unit/unit.h"
@@ -91,6 +92,34 @@ as_many_jobs_run_at_once_as_there_are_threads(void **state)
     assert_int_equal(pthread_barrier_destroy(&barrier), 0);
 }
 
+static atomic_bool ended;
+
+static void
+take_long(void *arg)
+{
+    volatile uint32_t work = 0;
+
+    (void)arg;
+    while (work < 10000000) /* some 10 ms, in which a wait for an empty queue alone would be over */
+        work = work + 1;
+    atomic_store(&ended, true);
+}
+
+static void
+a_wait_lasts_until_the_last_job_has_ended(void **state)
+{
+    struct pool *p = pool_new(1, 1);
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        atomic_store(&ended, false);
+        pool_push(p, take_long, NULL);
+        pool_wait(p);
+        assert_true(atomic_load(&ended));
+    }
+    pool_free(&p);
+}
+
 static void *
 push_many(void *arg)
 {
@@ -123,6 +152,7 @@ main(void)
         cmocka_unit_test(a_push_waits_while_the_queue_is_full),
         cmocka_unit_test(jobs_begin_in_the_order_they_were_pushed),
         cmocka_unit_test(as_many_jobs_run_at_once_as_there_are_threads),
+        cmocka_unit_test(a_wait_lasts_until_the_last_job_has_ended),
         cmocka_unit_test(several_threads_may_push),
     };
 

@@ -15,8 +15,10 @@ COMMON     := err mem bytes hash seal sign zip io fs log when pool ring kv kv_ch
 SNAPSHOT   := merkle map tree tree_page delta delta_read mark index index_row ledger pack pack_read stage commit commit_write store store_make reindex \
               read read_blob point escape walk owner
 REPLICATOR := wire wire_open wire_data wire_item
-SITE       := main_site site_init site_admin control serve session session_data session_mark join
-AGENT      := main_agent agent_join agent_conf agent_state table scan unit work link pass run
+SITE       := main_site site_init site_admin site_status control serve session session_queue session_upload session_data \
+              session_item session_object session_mark join
+AGENT      := main_agent agent_join agent_conf agent_state greet status link table table_sweep scan entry list dir meta hard past \
+              unit read settle ask answer window cargo object work pass run
 LIST       := main_snapshot list show diff
 VERIFY     := main_verify verify_store verify_child verify_finding verify_seen verify_index verify_content verify_ledger \
               verify_mark verify_tree verify_unit verify_pack verify_hit verify_against verify_live

@@ -12,6 +12,7 @@
 #ifndef REPLICATOR_AGENT_H
 #define REPLICATOR_AGENT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,7 +117,7 @@ begin(struct pass *p, struct mark *ret_head, struct digest *ret_id, struct err *
     struct agent *a = p->agent;
     AUTO(buf_free) struct buf payload = { 0 };
     struct wire_begin m = { 0 };
-    (void)strncpy(m.source, p->source->name, SOURCE_NAME_MAX);
+    (void)snprintf(m.source, sizeof(m.source), "%s", p->source->name);
     wire_put_begin(&m, &payload);
     struct link_want want = { .send = WIRE_BEGIN, .type = WIRE_BEGUN };
     struct wire_frame f = { 0 };
@@ -210,7 +211,7 @@ take_receipt(struct pass *p, const struct signed_text *mark, const struct wire_f
     return state_receipt_keep(a, &s, mark, err);
 }
 
-/* MARK and its receipt.  ERR_ABSENT: objects are missing at the site. */
+/* MARK and its receipt. */
 static enum err_kind
 send_mark(struct pass *p, const struct mark *m, struct pass_result *ret, struct err *err)
 {
@@ -237,6 +238,7 @@ send_mark(struct pass *p, const struct mark *m, struct pass_result *ret, struct 
         kind = wire_get_missing(f.payload.at, f.payload.size, &missing, err);
         char hex[HASH_HEX_ROOM];
         hash_hex(&missing.first, hex);
+        ret->missing = kind == ERR_OK;
         if (kind == ERR_OK)
             kind = err_set(err, ERR_ABSENT, "the site misses %" PRIu64 " objects, first %c %.12s", missing.count,
                            missing.kind, hex);
@@ -246,13 +248,11 @@ send_mark(struct pass *p, const struct mark *m, struct pass_result *ret, struct 
 }
 
 static enum err_kind
-make_mark(struct pass *p, const struct mark *head, const struct digest *head_id, struct pass_result *ret,
-          struct err *err)
+make_mark(struct pass *p, const struct digest *head_id, struct pass_result *ret, struct err *err)
 {
     struct mark m = { .sequence = p->sequence, .started_ns = ret->started_ns, .position = "-" };
-    (void)head;
-    (void)strncpy(m.agent, p->agent->name, SOURCE_NAME_MAX);
-    (void)strncpy(m.source, p->source->name, SOURCE_NAME_MAX);
+    memcpy(m.agent, p->agent->name, sizeof(m.agent));
+    (void)snprintf(m.source, sizeof(m.source), "%s", p->source->name);
     if (p->headed)
         m.previous = *head_id;
     add_root(p, &m.root);
@@ -343,7 +343,7 @@ run(struct pass *p, const struct pass_ask *ask, struct pass_result *ret, struct 
     }
     table_view_free(&p->view);
     if (kind == ERR_OK)
-        kind = make_mark(p, &head, &head_id, ret, err);
+        kind = make_mark(p, &head_id, ret, err);
     if (kind == ERR_OK)
         kind = table_end(p->agent->table, &p->number, err);
     return kind;
@@ -362,8 +362,11 @@ pass_run(struct agent *a, const struct pass_ask *ask, struct pass_result *ret, s
     r.seconds = (double)(when_tick_ns() - start) / 1e9;
     r.sent = link_bytes_out(a->link) - out;
     r.read = atomic_load(&p->read_bytes);
-    if (kind != ERR_OK)
+    if (kind != ERR_OK) {
+        /* Workers may stand in a write, and answers may be on their way: the session has no use any more. */
         pass_fail(p, &mine);
+        link_cut(a->link);
+    }
     r.finding_count = p->finding_count;
     r.findings = p->findings;
     r.named = p->finding_count < FINDINGS_NAMED_MAX ? p->finding_count : FINDINGS_NAMED_MAX;

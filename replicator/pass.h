@@ -264,6 +264,7 @@ struct pass_result {
     uint64_t finding_count;
     struct finding *findings; /* owned */
     size_t named;
+    bool missing; /* it failed since the site misses objects: ask again */
 };
 void pass_result_free(struct pass_result *r);
 struct pass_ask {
@@ -271,7 +272,7 @@ struct pass_ask {
     struct progress *progress;
     bool again; /* the site missed objects in the pass before: the source's rows are dropped first */
 };
-/* One pass on the open link, to a receipt.  Errors: ERR_ABSENT when the site misses objects (ask again); ERR_CLOSED; others. */
+/* One pass on the open link, to a receipt.  On any error the link is cut.  *ret is filled in every case. */
 ERR_CHECK enum err_kind pass_run(struct agent *a, const struct pass_ask *ask, struct pass_result *ret, struct err *err);
 /* First failure counts; wakes everyone.  Any thread. */
 void pass_fail(struct pass *p, const struct err *err);

@@ -69,7 +69,8 @@ on_upload(struct session *s, struct wire_frame *f, struct err *err)
             upload_end(s);
         return kind;
     default:
-        return err_set(err, ERR_PROTOCOL, "%s is not a frame that an agent sends here", wire_name((uint8_t)f->type));
+        return err_set(err, ERR_PROTOCOL, "%s is not a frame that an agent sends here",
+                       wire_name((uint8_t)f->type));
     }
     if (kind == ERR_OK)
         kind = objects_run(s->up, false, err);
@@ -106,19 +107,11 @@ greet(struct session *s, bool *ret_bye, struct err *err)
         kind = session_join(s, &f, err);
         *ret_bye = true;
     } else {
-        kind = err_set(err, ERR_PROTOCOL, "%s cannot be the first frame of this connection", wire_name((uint8_t)f.type));
+        kind = err_set(err, ERR_PROTOCOL, "%s cannot be the first frame of this connection",
+                       wire_name((uint8_t)f.type));
     }
     buf_free(&f.payload);
     return kind;
-}
-
-/* What a full disk is called depends on where it was met; the agent is told in one way. */
-static void
-fail_frame(struct session *s, struct err *err)
-{
-    if (err->kind == ERR_FULL && err->code != 0)
-        (void)err_set(err, ERR_FULL, "the site's disk is full");
-    session_fail(s, err, err->kind != ERR_CLOSED && err->kind != ERR_CRYPTO);
 }
 
 static void
@@ -137,7 +130,7 @@ serve(struct session *s)
         buf_free(&f.payload);
     }
     if (kind != ERR_OK)
-        fail_frame(s, &err);
+        session_fail(s, &err, kind != ERR_CLOSED && kind != ERR_CRYPTO);
 }
 
 static void
@@ -147,7 +140,8 @@ log_end(struct session *s)
     struct err err = { 0 };
 
     if (!session_failed(s, &err)) {
-        log_info("%s at %s: the connection is done", who, channel_peer_address(s->ch));
+        if (s->agent[0] != '\0')
+            log_info("%s at %s: the connection is done", who, channel_peer_address(s->ch));
     } else if (err.kind == ERR_CLOSED && !s->tell) {
         log_info("%s at %s: %s", who, channel_peer_address(s->ch), err.text);
     } else {

@@ -45,7 +45,8 @@ question_sums(struct upload *up, const struct wire_question *q, struct buf *ret,
 }
 
 static enum err_kind
-question(struct upload *up, const struct wire_question *q, struct wire_reply *r, struct buf *sums, struct err *err)
+question(struct upload *up, const struct wire_question *q, struct wire_reply *r, struct buf *sums,
+         struct err *err)
 {
     const size_t before = sums->size;
     struct err mine = { 0 };
@@ -259,7 +260,9 @@ session_get(struct upload *up, const struct buf *payload, struct err *err)
             *err = mine;
         return kind;
     }
-    const struct wire_got got = { .id = m.id, .known = allowed && kind == ERR_OK, .bytes = page.at, .size = page.size };
+    const struct wire_got got = {
+        .id = m.id, .known = allowed && kind == ERR_OK, .bytes = page.at, .size = page.size
+    };
     if (got.known)
         get_allow_beneath(up, &page);
     wire_put_got(&got, &b);

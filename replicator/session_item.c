@@ -22,10 +22,10 @@ struct making {
     const struct wire_item *it;
     struct old_map old[2]; /* of the base: most copies come from one or two maps of it */
     unsigned old_next;
-    size_t op;             /* the op that is next */
-    uint32_t op_used;      /* bytes of it that are used up */
-    struct map map;        /* what is made */
-    uint8_t *block;        /* [BLOCK_BYTES], scratch */
+    size_t op;        /* the op that is next */
+    uint32_t op_used; /* bytes of it that are used up */
+    struct map map;   /* what is made */
+    uint8_t *block;   /* [BLOCK_BYTES], scratch */
 };
 
 static void
@@ -129,7 +129,8 @@ take_same(struct making *mk, uint32_t n, struct err *err)
     if (kind != ERR_OK)
         return kind;
     if (n * BLOCK_BYTES >= old->bytes || block_bytes(old->bytes, n) != len)
-        return err_set(err, ERR_PROTOCOL, "ITEMS: block %u is said to be the base's, which has no such block", n);
+        return err_set(err, ERR_PROTOCOL, "ITEMS: block %u is said to be the base's, which has no such block",
+                       n);
     map_slice(&mk->map, old, n * BLOCK_BYTES, len);
     mk->map.blocks[n] = old->blocks[n];
     return ERR_OK;
@@ -214,7 +215,8 @@ check_blocks(struct making *mk, struct err *err)
             return kind;
         merkle_leaf(mk->block, len, &d);
         if (!hash_same(&d, &it->blocks[n]))
-            return err_set(err, ERR_PROTOCOL, "ITEMS: block %u of map %.12s is not what its digest says", n, hex);
+            return err_set(err, ERR_PROTOCOL, "ITEMS: block %u of map %.12s is not what its digest says", n,
+                           hex);
         mk->map.blocks[n] = d;
     }
     map_digest(&mk->map, &d);
@@ -311,7 +313,8 @@ make_block(struct making *mk, struct err *err)
         char hex[HASH_HEX_ROOM];
 
         hash_hex(&it->digest, hex);
-        return err_set(err, ERR_PROTOCOL, "ITEMS: a file of %u bytes is not what its digest %.12s says", it->bytes, hex);
+        return err_set(err, ERR_PROTOCOL, "ITEMS: a file of %u bytes is not what its digest %.12s says",
+                       it->bytes, hex);
     }
     return stage_block(mk->up->stage, &d, mk->map.extents[0].blob, mk->map.extents[0].off, it->bytes, err);
 }

@@ -31,8 +31,8 @@ root_find(void *arg, struct kv_txn *t, struct err *err)
 }
 
 static void
-receipt_make(const struct store *store, const struct index_mark *m, const struct digest *root, struct buf *ret_text,
-             uint8_t ret_signature[SIGN_BYTES])
+receipt_make(const struct store *store, const struct index_mark *m, const struct digest *root,
+             struct buf *ret_text, uint8_t ret_signature[SIGN_BYTES])
 {
     struct receipt r = { .number = m->receipt,
                          .sequence = m->mark.sequence,
@@ -51,8 +51,8 @@ receipt_make(const struct store *store, const struct index_mark *m, const struct
 
 /* Within one source receipts rise with the sequence. */
 static enum err_kind
-in_source(struct kv_txn *t, const struct index_mark *last, uint32_t city, uint64_t receipt, struct index_mark *ret,
-          struct err *err)
+in_source(struct kv_txn *t, const struct index_mark *last, uint32_t city, uint64_t receipt,
+          struct index_mark *ret, struct err *err)
 {
     uint64_t low = 1, high = last->mark.sequence;
 
@@ -114,11 +114,11 @@ mark_of_receipt(struct kv_txn *t, uint32_t city, uint64_t receipt, struct index_
 
 struct greeting {
     struct wire_hello hello;
-    struct receipt told;       /* by the agent; number 0: none */
-    struct index_mark last;    /* the site's; receipt 0: none */
-    struct digest told_mark;   /* the site's mark under the agent's number */
+    struct receipt told;     /* by the agent; number 0: none */
+    struct index_mark last;  /* the site's; receipt 0: none */
+    struct digest told_mark; /* the site's mark under the agent's number */
     uint8_t verdict;
-    char alarm[256];           /* "": none */
+    char alarm[256]; /* "": none */
 };
 
 static enum err_kind
@@ -131,7 +131,8 @@ check_certificate(struct session *s, struct err *err)
     if (s->row.revoked)
         return err_set(err, ERR_REFUSED, "agent \"%s\" was revoked at this site", s->agent);
     if (!hash_same(&print, &s->row.certificate))
-        return err_set(err, ERR_REFUSED, "this is not the certificate that agent \"%s\" was enrolled with", s->agent);
+        return err_set(err, ERR_REFUSED, "this is not the certificate that agent \"%s\" was enrolled with",
+                       s->agent);
     return ERR_OK;
 }
 
@@ -139,18 +140,27 @@ check_certificate(struct session *s, struct err *err)
 static void
 take_name(struct session *s, const char *name)
 {
+    (void)pthread_mutex_lock(&s->site->lock);
+    (void)snprintf(s->agent, sizeof s->agent, "%s", name);
+    (void)pthread_mutex_unlock(&s->site->lock);
+}
+
+/* It is who it says it is: it may push an older connection of its own aside. */
+static void
+take_place(struct session *s)
+{
     struct session *oldest = NULL;
     unsigned count = 0;
 
     (void)pthread_mutex_lock(&s->site->lock);
-    (void)snprintf(s->agent, sizeof s->agent, "%s", name);
     for (struct session *o = s->site->sessions; o != NULL; o = o->next) {
-        if (!o->greeted || o->finished || strcmp(o->agent, name) != 0)
+        if (!o->greeted || o->finished || strcmp(o->agent, s->agent) != 0)
             continue;
         count++;
         if (oldest == NULL || o->began_ns < oldest->began_ns)
             oldest = o;
     }
+    s->greeted = true;
     if (count >= AGENT_SESSIONS_MAX) {
         struct err err = { 0 };
 
@@ -177,9 +187,10 @@ read_rows(struct session *s, struct greeting *g, struct err *err)
         return kind;
     kind = mark_of_receipt(t, s->row.city, s->row.receipts, &g->last, err);
     if (kind != ERR_OK)
-        return kind == ERR_ABSENT ? err_set(err, ERR_CORRUPT, "the site's index lacks the mark of receipt %" PRIu64,
-                                            s->row.receipts)
-                                  : kind;
+        return kind == ERR_ABSENT
+                   ? err_set(err, ERR_CORRUPT, "the site's index lacks the mark of receipt %" PRIu64,
+                             s->row.receipts)
+                   : kind;
     if (g->told.number > 0 && g->told.number <= s->row.receipts) {
         kind = mark_of_receipt(t, s->row.city, g->told.number, &told, err);
         if (kind == ERR_OK)
@@ -198,7 +209,8 @@ check_receipt(struct session *s, struct greeting *g, struct err *err)
     if (w->size == 0)
         return ERR_OK;
     if (sign_check(store->site_public, w->text, w->size, w->signature) != ERR_OK)
-        return err_set(err, ERR_REFUSED, "HELLO: the receipt was not signed by site %s as it is now", store->name);
+        return err_set(err, ERR_REFUSED, "HELLO: the receipt was not signed by site %s as it is now",
+                       store->name);
     if (receipt_parse(w->text, w->size, &g->told, &why) != ERR_OK)
         return err_set(err, ERR_PROTOCOL, "HELLO: %s", why.text);
     if (strcmp(g->told.agent, s->agent) != 0)
@@ -218,12 +230,14 @@ judge(struct session *s, struct greeting *g)
     } else if (told > ours) {
         g->verdict = WIRE_SITE_BEHIND;
         (void)snprintf(g->alarm, sizeof g->alarm,
-                       "the agent holds receipt %" PRIu64 ", the site's last is %" PRIu64 ": the site was rolled back",
+                       "the agent holds receipt %" PRIu64 ", the site's last is %" PRIu64
+                       ": the site was rolled back",
                        told, ours);
     } else if (told > 0 && !hash_same(&g->told.mark, &g->told_mark)) {
         g->verdict = WIRE_FORK;
         (void)snprintf(g->alarm, sizeof g->alarm,
-                       "receipt %" PRIu64 " is for another mark here: the site was rolled back and went on", told);
+                       "receipt %" PRIu64 " is for another mark here: the site was rolled back and went on",
+                       told);
     } else if (told == ours) {
         g->verdict = WIRE_SAME;
     } else {
@@ -277,9 +291,7 @@ session_greet(struct session *s, const struct wire_frame *f, struct err *err)
     log_info("%s connected from %s (%s)", s->agent, channel_peer_address(s->ch), g.hello.program);
     if (g.alarm[0] != '\0')
         site_alarm(s->site->store, s->agent, g.alarm);
-    (void)pthread_mutex_lock(&s->site->lock);
-    s->greeted = true;
-    (void)pthread_mutex_unlock(&s->site->lock);
+    take_place(s);
     return send_welcome(s, &g, err);
 }
 
@@ -294,14 +306,15 @@ check_mark(const struct upload *up, const struct wire_signed *w, struct mark *re
     if (mark_parse(w->text, w->size, ret, &why) != ERR_OK)
         return err_set(err, ERR_PROTOCOL, "MARK: %s", why.text);
     if (strcmp(ret->agent, up->s->agent) != 0 || strcmp(ret->source, up->source) != 0)
-        return err_set(err, ERR_PROTOCOL, "MARK: %s/%s in an upload of %s/%s", ret->agent, ret->source, up->s->agent,
-                       up->source);
+        return err_set(err, ERR_PROTOCOL, "MARK: %s/%s in an upload of %s/%s", ret->agent, ret->source,
+                       up->s->agent, up->source);
     if (sign_check(up->s->row.mark_public, w->text, w->size, w->signature) != ERR_OK)
-        return err_set(err, ERR_REFUSED, "MARK: the signature is not that of the enrolled mark key of %s", ret->agent);
+        return err_set(err, ERR_REFUSED, "MARK: the signature is not that of the enrolled mark key of %s",
+                       ret->agent);
     if (ret->sequence != head->mark.sequence + 1 || !hash_same(&ret->previous, &head->id))
         return err_set(err, ERR_REFUSED,
-                       "MARK: %" PRIu64 " of %s/%s does not continue %" PRIu64 ", the last one here", ret->sequence,
-                       ret->agent, ret->source, head->mark.sequence);
+                       "MARK: %" PRIu64 " of %s/%s does not continue %" PRIu64 ", the last one here",
+                       ret->sequence, ret->agent, ret->source, head->mark.sequence);
     return ERR_OK;
 }
 
@@ -319,8 +332,8 @@ check_root(struct upload *up, const struct mark *m, struct err *err)
         return err_prefix(err, kind, "MARK: its root");
     if (e.size != m->bytes || e.count != m->files)
         return err_set(err, ERR_PROTOCOL,
-                       "MARK: %" PRIu64 " bytes in %" PRIu64 " names, its root has %" PRIu64 " in %" PRIu64, m->bytes,
-                       m->files, e.size, e.count);
+                       "MARK: %" PRIu64 " bytes in %" PRIu64 " names, its root has %" PRIu64 " in %" PRIu64,
+                       m->bytes, m->files, e.size, e.count);
     return ERR_OK;
 }
 
@@ -335,9 +348,11 @@ check_clock(struct session *s, const struct mark *m)
     if (s->clock_told)
         return;
     if (ahead > CLOCK_AHEAD_NS)
-        (void)snprintf(what, sizeof what, "its clock is %" PRId64 " s ahead of the site's", ahead / 1000000000);
+        (void)snprintf(what, sizeof what, "its clock is %" PRId64 " s ahead of the site's",
+                       ahead / 1000000000);
     else if (head->sequence > 0 && m->started_ns < head->started_ns)
-        (void)snprintf(what, sizeof what, "its clock ran backwards: mark %" PRIu64 " of %s began before mark %" PRIu64,
+        (void)snprintf(what, sizeof what,
+                       "its clock ran backwards: mark %" PRIu64 " of %s began before mark %" PRIu64,
                        m->sequence, m->source, head->sequence);
     else
         return;
@@ -373,8 +388,8 @@ admit(struct session *s, const struct mark *m, const struct wire_signed *w, stru
         return kind;
     assert(head.size == row.leaf + 1);
     ++s->site->marks;
-    log_info("%s/%s mark %" PRIu64 ": %" PRIu64 " names, %" PRIu64 " bytes", m->agent, m->source, m->sequence, m->files,
-             m->bytes);
+    log_info("%s/%s mark %" PRIu64 ": %" PRIu64 " names, %" PRIu64 " bytes", m->agent, m->source, m->sequence,
+             m->files, m->bytes);
     receipt_make(store, &row, &head.root, &text, r.receipt.signature);
     r.receipt.text = text.at;
     r.receipt.size = text.size;

@@ -11,7 +11,8 @@
 #define NODE_LEVELS 5u /* FILE_BYTES_MAX has no more levels above the blocks */
 
 enum err_kind
-object_known(struct upload *up, enum object_kind what, const struct digest *digest, bool *ret, struct err *err)
+object_known(struct upload *up, enum object_kind what, const struct digest *digest, bool *ret,
+             struct err *err)
 {
     enum err_kind kind = stage_have(up->stage, what, digest, ret, err);
 
@@ -90,7 +91,8 @@ check_page(struct upload *up, const struct wire_object *o, struct digest *ret, b
     for (uint32_t i = 0; kind == ERR_OK && i < p.count; i++)
         kind = p.level > 0 ? need(up, OBJECT_PAGE, &p.children[i].digest, whole, err)
                            : need_entry(up, &p.entries[i], whole, err);
-    if (kind == ERR_OK && p.level == 0 && p.count == 1 && p.entries[0].name_bytes == 1 && p.entries[0].name[0] == '.') {
+    if (kind == ERR_OK && p.level == 0 && p.count == 1 && p.entries[0].name_bytes == 1 &&
+        p.entries[0].name[0] == '.') {
         up->has_root = true;
         up->root = *ret;
         up->root_bytes = p.entries[0].size;
@@ -223,7 +225,8 @@ objects_run(struct upload *up, bool all, struct err *err)
     while (kind == ERR_OK && up->waiting != NULL) {
         bool done = false;
 
-        kind = session_wait(up->s, up->waiting->after, all || up->waiting_bytes > OBJECTS_BYTES_MAX, &done, err);
+        kind = session_wait(up->s, up->waiting->after, all || up->waiting_bytes > OBJECTS_BYTES_MAX, &done,
+                            err);
         if (kind != ERR_OK || !done)
             break;
         kind = store_frame(up, up->waiting, err);

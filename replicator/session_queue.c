@@ -1,8 +1,10 @@
 /* Jobs and answers of one session: what is under work, what waits for the socket, and the first failure. */
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "common/log.h"
 #include "common/mem.h"
 #include "common/when.h"
 #include "replicator/session_internal.h"
@@ -17,6 +19,11 @@ fail(struct session *s, const struct err *err, bool tell)
         return;
     s->failed = err->kind;
     s->err = *err;
+    /* What a full disk is called depends on where it was met; the agent is told in one way. */
+    if (err->kind == ERR_FULL && err->code != EDQUOT) {
+        log_warn("%s", err->text);
+        (void)err_set(&s->err, ERR_FULL, "the site's disk is full");
+    }
     s->tell = tell;
     s->failed_ns = when_tick_ns();
     (void)pthread_cond_broadcast(&s->changed);

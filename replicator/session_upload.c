@@ -1,5 +1,6 @@
 /* The life of an upload: its stage, its quota, its checkpoints, and the blobs it has brought so far. */
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +120,10 @@ upload_quota(struct upload *up, struct err *err)
     if (up->quota == 0 || up->stored_before + mine < up->quota)
         return ERR_OK;
     when_bytes(up->quota, quota);
-    return err_set(err, ERR_FULL, "the quota of %s at the site (%s) is used up", up->s->row.name, quota);
+    (void)err_set(err, ERR_FULL, "the quota of %s at the site (%s) is used up", up->s->row.name, quota);
+    if (err != NULL)
+        err->code = EDQUOT; /* not the disk */
+    return ERR_FULL;
 }
 
 enum err_kind
@@ -173,7 +177,8 @@ raw_copy(struct upload *up, const struct extent *e, uint8_t *ret, bool *ret_foun
             continue;
         *ret_found = true;
         if (e->off > r->size || e->len > r->size - e->off)
-            kind = err_set(err, ERR_PROTOCOL, "ITEMS: a literal lies outside of its blob of %u bytes", r->size);
+            kind = err_set(err, ERR_PROTOCOL, "ITEMS: a literal lies outside of its blob of %u bytes",
+                           r->size);
         else
             memcpy(ret, r->at + e->off, e->len);
     }
@@ -197,8 +202,8 @@ blob_number(struct upload *up, const struct job *j, uint32_t number, uint64_t *r
     const uint64_t *const at = &up->blobs[number % BLOB_RING];
 
     if (number >= j->blob_count || j->blob_count - number > WIRE_BLOBS_BACK)
-        return err_set(err, ERR_PROTOCOL, "ITEMS: blob %u was not sent before, or too long ago (%u so far)", number,
-                       j->blob_count);
+        return err_set(err, ERR_PROTOCOL, "ITEMS: blob %u was not sent before, or too long ago (%u so far)",
+                       number, j->blob_count);
     (void)pthread_mutex_lock(&s->lock);
     while (*at == 0 && s->failed == ERR_OK)
         (void)pthread_cond_wait(&s->changed, &s->lock);

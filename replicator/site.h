@@ -68,7 +68,8 @@ ERR_CHECK enum err_kind site_status_command(const struct opt *o, struct err *err
 struct control;
 ERR_CHECK enum err_kind control_start(struct site *site, struct control **ret, struct err *err);
 void control_stop(struct control **c);
-/* Ask the site that runs on a store.  Errors: ERR_ABSENT: none runs; what the site answered. */
-ERR_CHECK enum err_kind control_ask(const char *dir, const struct json *question, struct json **ret, struct err *err);
+/* Ask the site that runs on a store; *ret only if one does.  Errors: also what the site answered. */
+ERR_CHECK enum err_kind control_ask(const char *dir, const struct json *question, bool *ret_running, struct json **ret,
+                                    struct err *err);
 
 #endif

@@ -201,7 +201,8 @@ WIRE_BOTH(sums); WIRE_BOTH(get); WIRE_BOTH(got); WIRE_BOTH(blob); WIRE_BOTH(mark
 WIRE_BOTH(error); WIRE_BOTH(join); WIRE_BOTH(joined);
 #undef WIRE_BOTH
 void wire_put_item(const struct wire_item *it, struct buf *ret);
-/* Next of an ITEMS payload, until c->left is 0; *ret is for wire_item_free then, whatever came of it.  base blocks' digests (same) are not filled: the site takes them from the base map. */
+/* Next of an ITEMS payload, until c->left is 0; *ret is for wire_item_free then, whatever came of it.  base blocks' digests (same)
+ * are not filled: the site takes them from the base map. */
 ERR_CHECK enum err_kind wire_next_item(struct cut *c, struct wire_item *ret, struct err *err);
 void wire_put_object(const struct wire_object *o, struct buf *ret);
 ERR_CHECK enum err_kind wire_next_object(struct cut *c, struct wire_object *ret, struct err *err);

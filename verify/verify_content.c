@@ -58,13 +58,15 @@ counts_tell(struct verify *v)
 {
     struct json *c = json_new();
 
-    json_number(c, "packs", (int64_t)v->packs[0]);
-    json_number(c, "packs_read", (int64_t)v->packs[1]);
-    json_number(c, "blobs", (int64_t)v->blob_rows);
-    json_number(c, "blobs_read", (int64_t)atomic_load(&v->blobs_read));
-    json_number(c, "stored_bytes", (int64_t)v->stored_bytes);
-    json_number(c, "stored_bytes_read", (int64_t)atomic_load(&v->bytes_read));
-    json_number(c, "unfinished_blobs", (int64_t)v->orphans);
+    if (v->whole) {
+        json_number(c, "packs", (int64_t)v->packs[0]);
+        json_number(c, "packs_read", (int64_t)v->packs[1]);
+        json_number(c, "blobs", (int64_t)v->blob_rows);
+        json_number(c, "blobs_read", (int64_t)atomic_load(&v->blobs_read));
+        json_number(c, "stored_bytes", (int64_t)v->stored_bytes);
+        json_number(c, "stored_bytes_read", (int64_t)atomic_load(&v->bytes_read));
+        json_number(c, "unfinished_blobs", (int64_t)v->orphans);
+    }
     json_number(c, "leaves", (int64_t)v->leaves);
     json_number(c, "marks", (int64_t)v->mark_count);
     json_number(c, "marks_good", (int64_t)v->marks_good);

@@ -148,6 +148,7 @@ gone() { await "$2" not kill -0 "$1" 2>/dev/null; }
 # Reads a growing log until a line matches; fails when the process that writes it ends, or time is up.
 await_line() { # file, regex, pid, seconds
     timeout "$(($4 * SLOW))" tail -n +1 -f -s 0.02 --pid="$3" "$1" 2>/dev/null | grep -qaE -m1 -- "$2"
+    [ "${PIPESTATUS[1]}" = 0 ] # tail itself ends by a closed pipe
 }
 start() { # log file, command...: in the background; its id is in $PID
     local log=$1

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """relay.py LISTEN_PORT TARGET_PORT CONTROL - a TCP relay whose link dies as told.
 
-CONTROL is a file read at each new connection, one line: "MODE BYTES", where MODE is
+CONTROL is a file with a line for each connection to come (the last one serves for all further ones): "MODE BYTES", where MODE is
   pass     let everything through
   cut      close both sides cleanly after BYTES from the client
   reset    the same with a TCP reset
@@ -74,7 +74,11 @@ def main():
         while True:
             client, _ = s.accept()
             with open(control) as f:
-                mode, limit = f.read().split()
+                lines = f.read().splitlines()
+            mode, limit = lines[0].split()
+            if len(lines) > 1:
+                with open(control, "w") as f:
+                    f.write("\n".join(lines[1:]) + "\n")
             threading.Thread(target=carry, args=(client, target, mode, int(limit)), daemon=True).start()
 
 

@@ -22,7 +22,7 @@ AGENT      := main_agent agent_join agent_conf agent_state greet status link tab
 LIST       := main_snapshot list show diff
 VERIFY     := main_verify verify_store verify_child verify_finding verify_seen verify_index verify_content verify_ledger \
               verify_mark verify_tree verify_unit verify_pack verify_hit verify_against verify_live
-RESTORE    := main_restore restore_run restore_plan restore_tree restore_file restore_special restore_link restore_meta \
+RESTORE    := main_restore restore_run restore_plan restore_tree restore_file restore_large restore_special restore_link restore_meta \
               restore_report only
 
 LIB_OBJS   := $(COMMON:%=$(BUILD)/common/%.o) $(SNAPSHOT:%=$(BUILD)/snapshot/%.o)
@@ -52,10 +52,10 @@ $(BUILD)/%.o: %.c Makefile
 
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
 UNITS_common     := bytes io fs log when pool conf opt json hash seal sign zip ring kv kv_check pki channel channel_context channel_tcp
-UNITS_snapshot   := merkle map tree tree_page delta delta_read mark commit ledger pack point stage
-UNITS_replicator :=
-UNITS_verify     :=
-UNITS_restore    :=
+UNITS_snapshot   := merkle map tree tree_page delta delta_read mark commit ledger pack point stage escape walk owner diff show
+UNITS_replicator := wire wire_open wire_data wire_item session session_item session_mark session_data session_object join control
+UNITS_verify     := verify_seen verify_child verify_finding verify_live
+UNITS_restore    := only
 UNITS      := $(UNITS_common:%=common/%) $(UNITS_snapshot:%=snapshot/%) $(UNITS_replicator:%=replicator/%) \
               $(UNITS_verify:%=verify/%) $(UNITS_restore:%=restore/%)
 TESTS      := $(UNITS:%=$(BUILD)/tests/unit/%)
@@ -76,6 +76,20 @@ EXTRA_snapshot/commit := $(STORE_FIXTURE)
 EXTRA_snapshot/pack  := $(STORE_FIXTURE)
 EXTRA_snapshot/point := $(STORE_FIXTURE)
 EXTRA_snapshot/stage := $(STORE_FIXTURE)
+EXTRA_snapshot/walk  := $(STORE_FIXTURE)
+EXTRA_snapshot/diff  := $(BUILD)/snapshot/diff.o
+EXTRA_snapshot/show  := $(BUILD)/snapshot/show.o $(BUILD)/snapshot/list.o
+$(foreach u,$(UNITS_verify),$(eval EXTRA_verify/$(u) := $(BUILD)/verify/$(u).o))
+EXTRA_restore/only   := $(BUILD)/restore/only.o
+SITE_FIXTURE := $(BUILD)/tests/unit/replicator/site_fixture.o $(filter-out %/main_site.o,$(SITE_OBJS))
+EXTRA_replicator/wire := $(CHANNEL_FIXTURE)
+EXTRA_replicator/session := $(SITE_FIXTURE)
+EXTRA_replicator/session_data := $(SITE_FIXTURE)
+EXTRA_replicator/session_object := $(SITE_FIXTURE)
+EXTRA_replicator/join := $(SITE_FIXTURE)
+EXTRA_replicator/control := $(SITE_FIXTURE)
+EXTRA_replicator/session_item := $(SITE_FIXTURE)
+EXTRA_replicator/session_mark := $(SITE_FIXTURE)
 TREE_FIXTURE := $(BUILD)/tests/unit/snapshot/tree_fixture.o
 EXTRA_snapshot/tree  := $(TREE_FIXTURE)
 EXTRA_snapshot/tree_page := $(TREE_FIXTURE)

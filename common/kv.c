@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -178,6 +179,30 @@ open_env(struct kv *kv, const struct kv_options *o, struct err *err)
     return err_prefix(err, kind, "\"%s\"", kv->dir);
 }
 
+/* LMDB reads through a map: a page beyond the end of a file that was cut, or one that the disk cannot read, is SIGBUS.  There is no
+ * way back into the code that read it, so all that is left is to say so and end like any other failure. */
+static void
+map_broke(int signal_number)
+{
+    static const char text[] = "farshore: a page of an index cannot be read: its file was cut short, or the disk fails\n"
+                               "  hint: farshore-verify store says what is damaged; farshore-snapshot reindex makes a site's index "
+                               "anew; an agent's table may be deleted\n";
+
+    (void)signal_number;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_FAILED);
+}
+
+/* Whoever watches a process for its death (verify) has a handler of its own, which stays. */
+static void
+watch_map(void)
+{
+    struct sigaction now;
+
+    if (sigaction(SIGBUS, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL)
+        (void)sigaction(SIGBUS, &(struct sigaction){ .sa_handler = map_broke }, NULL);
+}
+
 enum err_kind
 kv_open(const char *dir, const struct kv_options *o, struct kv **ret, struct err *err)
 {
@@ -188,6 +213,7 @@ kv_open(const char *dir, const struct kv_options *o, struct kv **ret, struct err
     enum err_kind kind;
 
     assert(o->count <= TABLES_MAX && o->map_bytes > 0);
+    watch_map();
     kv->dir = mem_text("%s", dir);
     kv->count = o->count;
     kv->write = o->write;

@@ -27,14 +27,38 @@ run_bytes(const struct part *part, const struct block_run *run)
     return (end < part->bytes ? end : part->bytes) - run->first * BLOCK_BYTES;
 }
 
+/* The next stretch of one kind in a run of blocks: 8 KiB pieces that are, or are not, the old ones at their place. */
+struct stretch {
+    uint32_t off, bytes; /* in the map */
+    bool same;
+};
+
 static bool
-has_long_run(const struct part *part)
+next_stretch(const struct part *part, const struct block_run *run, struct stretch *st)
+{
+    uint32_t end = run->first * BLOCK_BYTES + run_bytes(part, run), at = st->off + st->bytes;
+    if (at >= end)
+        return false;
+    st->off = at;
+    st->same = (part->place[at / BLOCK_BYTES] >> (at % BLOCK_BYTES / DELTA_BLOCK_BYTES) & 1) != 0;
+    while (at < end && ((part->place[at / BLOCK_BYTES] >> (at % BLOCK_BYTES / DELTA_BLOCK_BYTES) & 1) != 0) == st->same)
+        at += DELTA_BLOCK_BYTES;
+    st->bytes = (at < end ? at : end) - st->off;
+    return true;
+}
+
+/* Is something left that is worth a search around its place? */
+static bool
+has_long_stretch(const struct part *part)
 {
     uint64_t needed = answer_needed(part, true);
     struct block_run run = { 0 };
-    for (uint32_t b = 0; answer_run(needed, b, &run); b = run.first + run.count)
-        if (run.count >= ANSWER_RUN_LONG)
-            return true;
+    for (uint32_t b = 0; answer_run(needed, b, &run); b = run.first + run.count) {
+        struct stretch st = { .off = run.first * BLOCK_BYTES };
+        while (next_stretch(part, &run, &st))
+            if (!st.same && st.bytes >= DELTA_RUN_BYTES)
+                return true;
+    }
     return false;
 }
 
@@ -69,46 +93,37 @@ sums_at(const struct part *part, uint32_t b, const uint8_t **ret, size_t *ret_co
     return false;
 }
 
-/* A block of a short run: each 8 KiB against the same place of the old file. */
+/* Each 8 KiB of the blocks whose sums came, against the same place of the old file. */
 static enum err_kind
-put_in_place(struct build *b, uint32_t block, struct err *err)
+compare_in_place(const struct unit *u, struct part *part, struct err *err)
 {
-    struct cargo *c = b->worker->cargo;
-    const struct block_run one = { block, 1 };
-    const uint8_t *bytes = b->bytes + block * BLOCK_BYTES;
-    uint32_t size = run_bytes(b->part, &one);
-    const uint8_t *sums = NULL;
-    size_t count = 0;
-    if (!sums_at(b->part, block, &sums, &count))
-        return cargo_literal(c, bytes, size, err);
-    uint8_t same[1] = { 0 };
-    size_t pieces = (size + DELTA_BLOCK_BYTES - 1) / DELTA_BLOCK_BYTES;
-    count = count < pieces ? count : pieces;
-    assert(count <= PIECES_PER_BLOCK);
-    enum err_kind kind = delta_same(bytes, size, sums, count, same, err);
-    uint64_t old = b->part->map * MAP_BYTES + (uint64_t)block * BLOCK_BYTES;
-    for (size_t n = 0; n < pieces && kind == ERR_OK; n++) {
-        uint32_t at = (uint32_t)n * DELTA_BLOCK_BYTES;
-        uint32_t len = size - at < DELTA_BLOCK_BYTES ? size - at : DELTA_BLOCK_BYTES;
-        if (n < count && (same[0] >> n & 1) != 0) {
-            cargo_op(c, DELTA_COPY, old + at, len);
-            b->copied = true;
-        } else {
-            kind = cargo_literal(c, bytes + at, len, err);
-        }
+    const uint8_t *bytes = u->buffer + part->off;
+    uint64_t asked = part->asked_sums & answer_needed(part, true);
+    enum err_kind kind = ERR_OK;
+    for (uint32_t b = 0; b < MAP_BLOCKS && kind == ERR_OK; b++) {
+        const struct block_run one = { b, 1 };
+        const uint8_t *sums = NULL;
+        size_t count = 0;
+        if ((asked >> b & 1) == 0 || !sums_at(part, b, &sums, &count))
+            continue;
+        uint32_t size = run_bytes(part, &one);
+        size_t pieces = (size + DELTA_BLOCK_BYTES - 1) / DELTA_BLOCK_BYTES;
+        count = count < pieces ? count : pieces;
+        assert(count <= PIECES_PER_BLOCK);
+        kind = delta_same(bytes + b * BLOCK_BYTES, size, sums, count, &part->place[b], err);
+        part->place[b] &= (uint8_t)((1u << count) - 1);
     }
     return kind;
 }
 
 static enum err_kind
-put_delta(struct build *b, struct delta_base *base, const struct block_run *run, struct err *err)
+put_delta(struct build *b, struct delta_base *base, const struct stretch *st, struct err *err)
 {
     struct cargo *c = b->worker->cargo;
-    const uint8_t *bytes = b->bytes + run->first * BLOCK_BYTES;
-    uint32_t size = run_bytes(b->part, run);
+    const uint8_t *bytes = b->bytes + st->off;
     struct delta_ops ops = { 0 };
-    enum err_kind kind = delta_make(base, bytes, size, &ops, err);
-    b->looked += size;
+    enum err_kind kind = delta_make(base, bytes, st->bytes, &ops, err);
+    b->looked += st->bytes;
     for (size_t i = 0; i < ops.count && kind == ERR_OK; i++) {
         const struct delta_op *op = &ops.at[i];
         if (op->kind == DELTA_LITERAL) {
@@ -124,18 +139,25 @@ put_delta(struct build *b, struct delta_base *base, const struct block_run *run,
 }
 
 static enum err_kind
-put_run(struct build *b, const struct block_run *run, bool based, struct err *err)
+put_run(struct build *b, const struct block_run *run, struct err *err)
 {
-    struct delta_base *base = NULL;
-    if (based && run->count >= ANSWER_RUN_LONG && b->window != NULL)
-        base = window_base(b->window, b->worker->index);
-    if (base != NULL)
-        return put_delta(b, base, run, err);
-    if (!based || run->count >= ANSWER_RUN_LONG)
-        return cargo_literal(b->worker->cargo, b->bytes + run->first * BLOCK_BYTES, run_bytes(b->part, run), err);
+    struct cargo *c = b->worker->cargo;
+    struct stretch st = { .off = run->first * BLOCK_BYTES };
     enum err_kind kind = ERR_OK;
-    for (uint32_t n = 0; n < run->count && kind == ERR_OK; n++)
-        kind = put_in_place(b, run->first + n, err);
+    while (kind == ERR_OK && next_stretch(b->part, run, &st)) {
+        struct delta_base *base = NULL;
+        if (st.same) {
+            cargo_op(c, DELTA_COPY, b->part->map * MAP_BYTES + st.off, st.bytes);
+            b->copied = true;
+            continue;
+        }
+        if (st.bytes >= DELTA_RUN_BYTES && b->window != NULL)
+            base = window_base(b->window, b->worker->index);
+        if (base != NULL)
+            kind = put_delta(b, base, &st, err);
+        else
+            kind = cargo_literal(c, b->bytes + st.off, st.bytes, err);
+    }
     return kind;
 }
 
@@ -145,7 +167,7 @@ send_map(struct worker *w, struct unit *u, struct part *part, struct err *err)
     const struct file *f = part->file;
     struct build b = { .worker = w, .part = part, .bytes = u->buffer + part->off };
     bool based = may_be_based(part);
-    if (based && has_long_run(part))
+    if (based && has_long_stretch(part))
         b.window = window_of(part->file, part);
     struct wire_item *it = mem_zero(1, sizeof(*it));
     it->kind = OBJECT_MAP;
@@ -158,13 +180,13 @@ send_map(struct worker *w, struct unit *u, struct part *part, struct err *err)
     struct block_run run = { 0 };
     enum err_kind kind = ERR_OK;
     for (uint32_t n = 0; kind == ERR_OK && answer_run(needed, n, &run); n = run.first + run.count)
-        kind = put_run(&b, &run, based, err);
+        kind = put_run(&b, &run, err);
     if (based && (b.copied || part->same != 0)) {
         uint64_t last = merkle_maps(f->base.size) - 1;
         it->based = true;
         it->base = f->base;
         it->base_map = (uint32_t)(part->map < last ? part->map : last);
-        it->same = part->same;
+        it->same = part->same & ~part->zero; /* zeros are named as such alone */
     }
     enum err_kind end = cargo_end(w->cargo, kind == ERR_OK ? err : NULL);
     if (b.window != NULL && b.looked == MAP_BYTES && b.found == 0)
@@ -209,8 +231,10 @@ take_replies(struct unit *u, struct err *err)
         part->sums_known = part->probed && r->status == WIRE_NEED_SUMS;
         part->sums = r->sums;
         part->sums_bytes = r->sums_bytes;
+        if (part->sums_known && kind == ERR_OK)
+            kind = compare_in_place(u, part, err);
     }
-    if (n != a.count)
+    if (kind == ERR_OK && n != a.count)
         kind = err_set(err, ERR_PROTOCOL, "ANSWER has %zu replies to %zu questions", a.count, n);
     free(a.at);
     return kind;
@@ -223,7 +247,7 @@ want_windows(struct unit *u, struct err *err)
     enum err_kind kind = ERR_OK;
     for (uint32_t i = 0; i < u->count && kind == ERR_OK; i++) {
         struct part *part = &u->parts[i];
-        if (part->asked && part->status != WIRE_HAVE && may_be_based(part) && has_long_run(part))
+        if (part->asked && part->status != WIRE_HAVE && may_be_based(part) && has_long_stretch(part))
             kind = window_want(window_of(part->file, part), u, err);
     }
     return kind;

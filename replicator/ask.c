@@ -51,8 +51,8 @@ question_of(struct part *part, struct wire_question *q)
     uint64_t needed = answer_needed(part, true);
     struct block_run run = { 0 };
     for (uint32_t b = 0; answer_run(needed, b, &run); b = run.first + run.count)
-        for (uint32_t n = run.first; run.count < ANSWER_RUN_LONG && n < run.first + run.count && n < old; n++)
-            q->sums_of |= 1ull << n;
+        for (uint32_t n = run.first; (run.count < ANSWER_RUN_LONG || !f->printed) && n < run.first + run.count; n++)
+            q->sums_of |= n < old ? 1ull << n : 0;
     /* Whether the site knows the base must be told before blocks of it are named. */
     if (q->sums_of == 0 && part->same != 0)
         q->sums_of = part->same & -part->same;

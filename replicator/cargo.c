@@ -73,15 +73,15 @@ cargo_free(struct cargo **c)
 }
 
 static enum err_kind
-send_blob(struct cargo *c, uint32_t *ret_number, struct err *err)
+send_blob(struct cargo *c, const uint8_t *raw, uint32_t size, uint32_t *ret_number, struct err *err)
 {
     struct pass *p = c->pass;
-    size_t stored = zip_pack(ZIP_LEVEL, c->raw, c->used, c->zip);
-    bool zipped = stored < c->used;
-    struct wire_blob b = { .raw = c->used,
+    size_t stored = zip_pack(ZIP_LEVEL, raw, size, c->zip);
+    bool zipped = stored < size;
+    struct wire_blob b = { .raw = size,
                            .zip = zipped,
-                           .bytes = zipped ? c->zip : c->raw,
-                           .stored = zipped ? stored : c->used };
+                           .bytes = zipped ? c->zip : raw,
+                           .stored = zipped ? stored : size };
     struct buf payload = { 0 };
     buf_reserve(&payload, b.stored + 64);
     pthread_mutex_lock(&p->blob_lock);
@@ -145,7 +145,7 @@ flush(struct cargo *c, struct err *err)
     uint32_t blob = OPEN_BLOB;
     enum err_kind kind = ERR_OK;
     if (c->used > 0)
-        kind = send_blob(c, &blob, err);
+        kind = send_blob(c, c->raw, c->used, &blob, err);
     if (kind == ERR_OK)
         kind = send_held(c, blob, err);
     if (c->item != NULL)
@@ -203,7 +203,11 @@ add_op(struct cargo *c)
 void
 cargo_op(struct cargo *c, uint8_t kind, uint64_t off, uint32_t len)
 {
-    *add_op(c) = (struct wire_op){ .kind = kind, .len = len, .off = off };
+    struct wire_op *last = c->item->op_count > 0 ? &c->item->ops[c->item->op_count - 1] : NULL;
+    if (last != NULL && last->kind == kind && (kind == DELTA_ZERO || last->off + last->len == off))
+        last->len += len;
+    else
+        *add_op(c) = (struct wire_op){ .kind = kind, .len = len, .off = off };
 }
 
 enum err_kind
@@ -214,6 +218,16 @@ cargo_literal(struct cargo *c, const uint8_t *bytes, uint32_t size, struct err *
             enum err_kind kind = flush(c, err);
             if (kind != ERR_OK)
                 return kind;
+        }
+        if (c->used == 0 && size >= BLOB_RAW_MAX) { /* a whole blob needs no gathering */
+            struct wire_op op = { .kind = DELTA_LITERAL, .len = BLOB_RAW_MAX };
+            enum err_kind kind = send_blob(c, bytes, BLOB_RAW_MAX, &op.blob, err);
+            if (kind != ERR_OK)
+                return kind;
+            *add_op(c) = op;
+            bytes += BLOB_RAW_MAX;
+            size -= BLOB_RAW_MAX;
+            continue;
         }
         uint32_t some = BLOB_RAW_MAX - c->used < size ? BLOB_RAW_MAX - c->used : size;
         memcpy(c->raw + c->used, bytes, some);

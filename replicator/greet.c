@@ -10,7 +10,7 @@
 
 #define CLOCK_APART_NS 600000000000ll
 
-/* What the two receipts say; the site's own verdict is not needed for it, and not believed. */
+/* What the two newest receipts say, without the site's own verdict. */
 static enum wire_verdict
 compare(const struct receipt *ours, const struct receipt *theirs)
 {
@@ -30,7 +30,7 @@ site_behind(const struct receipt *ours, const struct receipt *theirs, enum wire_
     enum err_kind kind =
         verdict == WIRE_FORK
             ? err_set(err, ERR_REFUSED, "the site's history is not ours: its receipt %" PRIu64 " is for another mark",
-                      theirs->number)
+                      ours->number)
             : err_set(err, ERR_REFUSED, "the site was rolled back: its last receipt is %" PRIu64 ", ours is %" PRIu64,
                       theirs->number, ours->number);
     err_hint(err, "what it has lost since cannot be trusted to be there; if that is known and meant: "
@@ -90,6 +90,10 @@ judge(struct agent *a, const struct wire_welcome *w, const struct signed_text *o
     if (apart > CLOCK_APART_NS || apart < -CLOCK_APART_NS)
         log_warn("our clock and the site's are %" PRId64 " s apart", apart / 1000000000);
     enum wire_verdict verdict = compare(&mine, &site);
+    /* Two branches of one history may differ in length: only the site sees that ours is not a part of its own.  Its word is enough
+     * to stop, never to go on. */
+    if (verdict == WIRE_AGENT_BEHIND && w->verdict == WIRE_FORK)
+        verdict = WIRE_FORK;
     if (verdict == WIRE_SITE_BEHIND || verdict == WIRE_FORK)
         return site_behind(&mine, &site, verdict, err);
     if (verdict == WIRE_AGENT_BEHIND)

@@ -153,6 +153,7 @@ struct part { /* what a unit holds of a file */
     uint8_t status;        /* enum wire_status of its reply */
     const uint8_t *sums;   /* in the unit's frame */
     size_t sums_bytes;
+    uint8_t place[MAP_BLOCKS]; /* by block: which 8 KiB are those of the base at this place */
     bool dead;             /* not to be sent: zeros, unreadable, or read again elsewhere */
 };
 

@@ -95,8 +95,11 @@ sender_main(void *arg)
     const bool tell = s->failed != ERR_OK && s->tell;
     const struct err err = s->err;
     (void)pthread_mutex_unlock(&s->lock);
-    if (tell)
+    if (tell) {
         wire_send_error(s->ch, &err);
+        /* Nothing follows an ERROR; what the peer still sends is read away by the other thread. */
+        (void)shutdown(s->cut_fd, SHUT_WR);
+    }
     return NULL;
 }
 

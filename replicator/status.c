@@ -124,7 +124,7 @@ status_alarm(const struct agent *a, const char *text)
     struct agent_status s;
     status_load(a, &s);
     (void)snprintf(s.alarm, sizeof(s.alarm), "%s", text);
-    s.alarm_ns = when_now_ns();
+    s.alarm_ns = text[0] != 0 ? when_now_ns() : 0;
     status_save(a, &s);
     status_free(&s);
 }

@@ -65,7 +65,7 @@ table_open(int dir_fd, const char *state, struct table **ret, struct err *err)
     struct kv_options o = { .tables = table_names,
                             .count = sizeof(table_names) / sizeof(table_names[0]),
                             .write = true,
-                            .map_bytes = INDEX_MAP_BYTES };
+                            .map_bytes = TABLE_MAP_BYTES };
     struct kv *kv = NULL;
     kind = kv_open(path, &o, &kv, err);
     if (kind != ERR_OK)

@@ -14,6 +14,8 @@
 #include "common/hash.h"
 #include "common/limits.h"
 
+#define TABLE_MAP_BYTES (1ull << 36) /* sparse, set once: enough for 190 TB of files, and for a sanitizer's address space */
+
 struct table;
 ERR_CHECK enum err_kind table_open(int dir_fd, const char *state, struct table **ret, struct err *err);
 void table_close(struct table **t);

@@ -31,6 +31,9 @@ path_clean(const char *path, char *ret, struct err *err)
 {
     char *to = ret;
 
+    /* More likely a variable that was not set than a wish for everything, which is "." or no path at all. */
+    if (path[0] == '\0')
+        return err_set(err, ERR_USAGE, "an empty path names nothing in the mark");
     for (const char *at = path; *at != '\0';) {
         at += strspn(at, "/");
         const size_t n = strcspn(at, "/");

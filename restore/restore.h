@@ -4,8 +4,9 @@
  *     workers (pool):        batch: read, check, create, write, metadata; large file: one job a map
  *     the last user of a directory, whoever it is, puts its metadata on: so deepest first, and nothing is kept till the end
  *
- * Invariants: nothing is written that was not checked against the block digests; nothing is written outside of the target: every name is one
- * component, made below the descriptor of a directory that was opened without following a link; memory is bounded by the queue.
+ * Invariants: nothing is written that was not checked against the block digests; nothing is written outside of the target: every
+ * name is one component, made below the descriptor of a directory that was opened without following a link; memory is bounded by
+ * the queue.
  */
 #ifndef RESTORE_RESTORE_H
 #define RESTORE_RESTORE_H
@@ -95,6 +96,8 @@ void report_finding(struct run *r, const struct dir *d, const struct tree_entry 
     __attribute__((format(printf, 4, 5)));
 /* A block or an object of the file is damaged; offset in it. */
 void report_damage(struct run *r, const struct item *it, uint64_t offset, const struct err *why);
+/* The same for a path as it is. */
+void report_left_out(struct run *r, const void *raw_path, size_t bytes, const char *why);
 void report_skipped(struct run *r, const struct dir *d, const struct tree_entry *e, const char *why);
 /* A system call on the target failed with errno: what concerns one name is a finding, what concerns the disk ends the run. */
 void report_target(struct run *r, const struct dir *d, const struct tree_entry *e, const char *what);

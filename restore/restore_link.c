@@ -21,6 +21,7 @@ struct link {
 struct inode {
     dev_t dev;
     ino_t ino;
+    bool removed; /* its first name, which was never counted as restored */
 };
 struct links {
     struct link *table; /* [room], a power of two; open addressing */
@@ -175,19 +176,20 @@ links_damaged(struct run *r, int fd)
         return;
     (void)pthread_mutex_lock(&l->lock);
     l->bad = mem_grow(l->bad, l->bad_count + 1, sizeof *l->bad);
-    l->bad[l->bad_count++] = (struct inode){ st.st_dev, st.st_ino };
+    l->bad[l->bad_count++] = (struct inode){ st.st_dev, st.st_ino, false };
     (void)pthread_mutex_unlock(&l->lock);
 }
 
 /* The second walk: one directory on the way. */
 struct place {
     struct walk *walk;
-    struct only only;
     int fd;
+    size_t path_bytes; /* of the path, when this directory is done */
 };
 struct places {
     struct place *at; /* [depth], owned */
     size_t depth, room;
+    struct buf path; /* of the directory on top, raw */
 };
 
 static void
@@ -195,8 +197,8 @@ places_pop(struct places *p)
 {
     struct place *const top = &p->at[--p->depth];
 
+    p->path.size = top->path_bytes;
     walk_free(&top->walk);
-    only_free(&top->only);
     auto_close(&top->fd);
 }
 
@@ -206,11 +208,17 @@ places_free(struct places *p)
     while (p->depth > 0)
         places_pop(p);
     free(p->at);
+    buf_free(&p->path);
 }
 
 static void
-places_push(struct places *p, struct place one)
+places_push(struct places *p, const struct tree_entry *e, struct place one)
 {
+    one.path_bytes = p->path.size;
+    if (p->depth > 0) {
+        buf_put(&p->path, e->name, e->name_bytes);
+        buf_put(&p->path, "/", 1);
+    }
     if (p->depth == p->room) {
         p->room = p->room ? 2 * p->room : 32;
         p->at = mem_grow(p->at, p->room, sizeof *p->at);
@@ -218,11 +226,22 @@ places_push(struct places *p, struct place one)
     p->at[p->depth++] = one;
 }
 
+static void
+name_report(struct run *r, struct places *p, const struct tree_entry *e)
+{
+    const size_t keep = p->path.size;
+
+    buf_put(&p->path, e->name, e->name_bytes);
+    report_left_out(r, p->path.at, p->path.size, "it is a further name of a damaged file; it is left out");
+    p->path.size = keep;
+}
+
 /* Remove the name if it is of a damaged inode; the directory keeps its time. */
 static void
-name_remove(struct run *r, int dir_fd, const struct tree_entry *e)
+name_remove(struct run *r, struct places *p, const struct tree_entry *e)
 {
     const struct links *const l = r->links;
+    const int dir_fd = p->at[p->depth - 1].fd;
     char name[NAME_ROOM];
     struct stat st, dir;
 
@@ -237,6 +256,11 @@ name_remove(struct run *r, int dir_fd, const struct tree_entry *e)
         if (unlinkat(dir_fd, name, 0) != 0)
             report_target(r, NULL, e, "remove");
         (void)futimens(dir_fd, times);
+        if (l->bad[i].removed) {
+            atomic_fetch_sub(&r->files, 1);
+            name_report(r, p, e);
+        }
+        l->bad[i].removed = true;
         return;
     }
 }
@@ -253,8 +277,8 @@ links_end(struct run *r, struct err *err)
     enum err_kind kind = reader_root(r->reader, &r->mark.mark.root, &page, &e, err);
     if (kind != ERR_OK)
         return kind;
-    const struct only top = { .all = true };
-    places_push(&p, (struct place){ walk_new(r->reader, &e.digest), top, dup(r->target_fd) });
+    places_push(&p, &e,
+                (struct place){ walk_new(r->reader, &e.digest), fcntl(r->target_fd, F_DUPFD_CLOEXEC, 0), 0 });
     while (p.depth > 0) {
         struct place *const at = &p.at[p.depth - 1];
         char name[NAME_ROOM];
@@ -266,13 +290,13 @@ links_end(struct run *r, struct err *err)
             continue; /* damage was said in the first walk */
         if (e.type != TREE_DIR) {
             if (e.link_group != 0)
-                name_remove(r, at->fd, &e);
+                name_remove(r, &p, &e);
             continue;
         }
         name_text(&e, name);
         const int fd = openat(at->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0)
-            places_push(&p, (struct place){ walk_new(r->reader, &e.digest), top, fd });
+            places_push(&p, &e, (struct place){ walk_new(r->reader, &e.digest), fd, 0 });
     }
     return ERR_OK;
 }

@@ -94,6 +94,15 @@ report_finding(struct run *r, const struct dir *d, const struct tree_entry *e, c
 }
 
 void
+report_left_out(struct run *r, const void *raw_path, size_t bytes, const char *why)
+{
+    AUTO(auto_free) char *path = escape_text(raw_path, bytes);
+
+    atomic_fetch_add(&r->findings, 1);
+    line_put(r, &(struct line){ .type = "finding", .path = path, .text = why });
+}
+
+void
 report_damage(struct run *r, const struct item *it, uint64_t offset, const struct err *why)
 {
     AUTO(auto_free) char *path = report_path(it->dir, &it->e);

@@ -107,7 +107,7 @@ level_push(struct walk *w, const struct digest *digest, const struct tree_child 
     if (kind != ERR_OK) {
         buf_free(&l.bytes);
         /* What is missing here is damage: ERR_ABSENT means the end to callers. */
-        return kind == ERR_ABSENT ? err_prefix(err, ERR_CORRUPT, "a page of a directory is missing") : kind;
+        return kind == ERR_ABSENT ? err_set(err, ERR_CORRUPT, "a page of a directory is missing") : kind;
     }
     w->levels[w->depth++] = l;
     return ERR_OK;
@@ -285,6 +285,7 @@ enum err_kind
 walk_find(struct reader *r, const struct digest *root, const char *path, struct buf *page,
           struct tree_entry *ret, struct err *err)
 {
+    const char *const whole = path;
     struct tree_entry at = { 0 };
     enum err_kind kind = reader_root(r, root, page, &at, err);
 
@@ -303,8 +304,8 @@ walk_find(struct reader *r, const struct digest *root, const char *path, struct 
             else
                 kind = err_set(err, ERR_ABSENT, "not a directory");
             if (kind == ERR_ABSENT) {
-                AUTO(auto_free) char *name = escape_text(path, n);
-                kind = err_set(err, ERR_ABSENT, "the mark has no \"%s\" in that place", name);
+                AUTO(auto_free) char *name = escape_text(whole, strlen(whole));
+                kind = err_set(err, ERR_ABSENT, "the mark has no \"%s\"", name);
             }
             if (kind == ERR_OK) {
                 buf_free(page);

@@ -104,7 +104,7 @@ struct units *units_new(struct verify *v);
 void units_map(struct units *u, const struct digest *digest, uint32_t bytes);
 void units_block(struct units *u, const struct digest *digest, uint32_t bytes);
 void units_end(struct units **u); /* all of them read */
-/* Note that an object, or from off on a block, cannot be had.  Says so as a finding, unless the blob that it lies in is damaged: the sweep says that, once. */
+/* Note that an object cannot be had.  It is a finding, unless the blob that it lies in is damaged: the sweep says that, once. */
 void bad_object(struct verify *v, enum object_kind kind, const struct digest *digest, const struct err *why);
 bool bad_has(struct verify *v, uint32_t city, enum object_kind kind, const struct digest *digest);
 /* verify_pack.c: what no mark reached, and what the packs say of themselves. */

@@ -1,5 +1,5 @@
-/* verify_child.h - a part of the work in a process of its own, which damage may kill: LMDB reads its file through the memory, and a bad page
- * number there is a signal here. */
+/* verify_child.h - a part of the work in a process of its own, which damage may kill: LMDB reads its file through the memory,
+ * and a bad page number there is a signal here. */
 #ifndef VERIFY_CHILD_H
 #define VERIFY_CHILD_H
 

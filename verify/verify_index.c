@@ -150,6 +150,8 @@ index_verify(const char *store, struct sink *sink)
     struct json *counts = json_new();
     enum err_kind kind = kv_check(path, &o, page_found, &r, &rows, &err);
 
+    if (kind == ERR_ABSENT)
+        err_hint(&err, "farshore-snapshot reindex --store %s makes it anew", store);
     if (kind == ERR_CORRUPT)
         sink_text(sink, "index", "%s", err.text);
     else if (kind != ERR_OK)

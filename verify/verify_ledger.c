@@ -154,8 +154,14 @@ note_holds(const struct scan *s, const char *text)
          *at != '\n' && *at != '\0' && *at != '=' && n < sizeof url - 1; at++)
         url[n++] = (char)(*at == '+' ? '-' : *at == '/' ? '_' : *at);
     url[n] = '\0';
-    return hash_from_base64url(url, bytes, sizeof bytes) == 4 + SIGN_BYTES &&
-           sign_check(s->v->store->site_public, want.at, want.size, bytes + 4) == ERR_OK;
+    if (hash_from_base64url(url, bytes, sizeof bytes) != 4 + SIGN_BYTES ||
+        sign_check(s->v->store->site_public, want.at, want.size, bytes + 4) != ERR_OK)
+        return false;
+    /* The rest, names and the key's id, follows from these. */
+    want.size = 0;
+    ledger_note(s->v->store->name, &h, s->v->store->site_public, bytes + 4, &want);
+    buf_u8(&want, 0);
+    return strcmp(text, (const char *)want.at) == 0;
 }
 
 /* ledger/head is a copy for witnesses, written without a sync: old or missing is no damage. */

@@ -50,5 +50,5 @@ at_most $(($(store_bytes) - before)) 100000 "bytes stored again although the tab
 same=$(farshore-snapshot list --store "$STORE" --json chengdu/all | jq -r '.marks[].id' | sort -u | wc -l)
 is "$same" 3 "each pass made a mark"
 exits 0 "first and last mark do not differ" farshore-snapshot diff --store "$STORE" "chengdu/all@$(mark_id chengdu/all 0)" chengdu/all
-is "$OUT" "" "and diff prints nothing"
+is "$OUT" "no difference" "and it says so"
 finish

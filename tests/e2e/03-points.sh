@@ -76,7 +76,7 @@ for f in a b sub/s new-dir; do says "$f" "names $f"; done
 exits 1 "diff as JSON" farshore-snapshot diff --store "$STORE" "chengdu/pension@$first" chengdu/pension --json
 json '.[-1].schema == 1' "has a schema"
 exits 0 "diff with itself" farshore-snapshot diff --store "$STORE" chengdu/pension chengdu/pension
-is "$OUT" "" "is empty"
+is "$OUT" "no difference" "says so"
 exits 0 "status of the site" farshore-site status --store "$STORE"
 says 'chengdu' "names the agent"
 exits 0 "status as JSON" farshore-site status --store "$STORE" --json

@@ -55,7 +55,7 @@ once=$(token mianyang)
 is "$(wc -l <<<"$once")" 1 "a token is one line"
 ok "with its prefix" grep -q '^fs1_' <<<"$once"
 ok "join" farshore-agent join "$once" --state "$W/m1"
-exits 2 "a token works once" farshore-agent join "$once" --state "$W/m2"
+exits 3 "a token works once" farshore-agent join "$once" --state "$W/m2"
 says 'token' "and it is said"
 ok "nothing is left of the try" test ! -e "$W/m2/tls.crt"
 again=$(farshore-site token --store "$STORE" mianyang 2>"$W/err")
@@ -71,7 +71,7 @@ done
 ok "no state was made of them" test ! -e "$W/bad/tls.crt"
 # The same secret for another name: the site decides by what it wrote down.
 python3 "$E2E/wire.py" rename-token "$other" guangyuan >"$W/renamed"
-exits 2 "a token for another agent's name is refused" farshore-agent join "$(cat "$W/renamed")" --state "$W/g"
+exits 3 "a token for another agent's name is refused" farshore-agent join "$(cat "$W/renamed")" --state "$W/g"
 python3 "$E2E/wire.py" other-ca-token "$other" >"$W/wrong-ca"
 exits 2 "a token with another CA's fingerprint: the agent refuses the site" farshore-agent join "$(cat "$W/wrong-ca")" --state "$W/g"
 says 'certificate|CA|fingerprint' "and says why"
@@ -94,7 +94,7 @@ C
 old=$(ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" LD_PRELOAD=$W/clock.so farshore-site token --store "$STORE" old 2>"$W/err")
 site_start
 ok "a token of two hours ago" grep -q '^fs1_' <<<"$old"
-exits 2 "is expired, and refused" farshore-agent join "$old" --state "$W/o"
+exits 3 "is expired, and refused" farshore-agent join "$old" --state "$W/o"
 says 'token|expired' "by that reason"
 exits 3 "join does not overwrite a state" farshore-agent join "$(token chengdu2)" --state "$W/agent"
 serves "all that"
@@ -107,7 +107,7 @@ is $? 0 "a live connection of mianyang"
 exits 0 "revoke" farshore-site revoke --store "$STORE" mianyang
 ok "the live connection is cut" gone "$LIVE" 10
 source_add "$W/m1" docs "$T"
-exits 2 "the revoked agent is refused" farshore-agent once --state "$W/m1"
+exits 3 "the revoked agent is refused" farshore-agent once --state "$W/m1"
 says 'revoked' "by that name"
 exits 2 "nobody to revoke" farshore-site revoke --store "$STORE" nobody
 serves "a revocation"
@@ -115,6 +115,6 @@ site_stop
 exits 0 "revoke without a site" farshore-site revoke --store "$STORE" deyang
 site_start
 source_add "$W/d" docs "$T"
-exits 2 "is in force when it starts" farshore-agent once --state "$W/d"
+exits 3 "is in force when it starts" farshore-agent once --state "$W/d"
 exits 0 "marks of others are untouched" farshore-verify store --store "$STORE"
 finish

@@ -92,7 +92,7 @@ damage() { # name, kind (regex), text (regex), command...
     "$@" || { ok "$name: damage done" false; return; }
     exits 1 "$name: verify ends with findings" farshore-verify store --store "$STORE" --json
     TESTS=$((TESTS + 1))
-    if jq -se --arg k "$kind" --arg t "$text" '[.[] | select(.type == "finding" and (.kind | test($k)) and (.text | test($t; "i")))] | length > 0' \
+    if jq -se --arg k "$kind" --arg t "$text" '[.[] | select(.type == "finding" and ((.kind // "") | test($k)) and ((.text // "") | test($t; "i")))] | length > 0' \
         "$W/out" >/dev/null 2>&1; then
         echo "ok $TESTS - $name: the finding is of kind $kind and says $text"
     else
@@ -131,8 +131,8 @@ damage "a bit in objects" '^(pack|blob|object|tree)$' '.' flip_blob o 0
 damage "a bit in rows" '^(pack|blob)$' '.' flip_blob r 0
 damage "a bit in a mark's record" '^(pack|blob|mark)$' '.' flip_blob m 1
 damage "a bit in a blob header" '^(pack|blob)$' '.' eval 'flip "$(pack)" $(($(blob_at d 1) - 40))'
-damage "a bit in the pack header" '^pack$' '.' eval 'flip "$(pack)" 20'
-damage "a bit in the wrapped key" '^pack$' '.' eval 'flip "$(pack)" 90'
+damage "a bit in the pack header" '^pack$|^blob$' 'pack 1: offset 0: the header does not match its checksum' eval 'flip "$(pack)" 20'
+damage "a bit in the wrapped key" '^pack$|^blob$' 'pack 1: offset 0: the header does not match its checksum' eval 'flip "$(pack)" 90'
 damage "a pack cut short" '^(pack|blob)$' '.' eval 'truncate -s -5000 "$(packs | tail -n 1)"'
 damage "a pack emptied" '^(pack|blob)$' '.' eval ': >"$(pack)"'
 damage "a pack gone" '^(pack|blob)$' 'pack' eval 'rm "$(pack)"'

@@ -45,28 +45,29 @@ exits 78 "site.conf: an unknown key" farshore-site status --store "$STORE"
 says 'site.conf.*colour|colour.*site.conf' "with file and key"
 cp "$W/site.conf" "$STORE/site.conf"
 
-while IFS='|' read -r what command; do
+while IFS='|' read -r what pattern command; do
     [ -n "$what" ] || continue
     # shellcheck disable=SC2086
     exits 64 "wrong call: $what" $command
-    says 'help' "points at --help: $what"
+    says "$pattern" "and what is wrong is said"
 done <<E2
-no command|farshore-site
-unknown command|farshore-site conquer
-unknown option|farshore-site status --store $STORE --frobnicate
-option of another command|farshore-site status --store $STORE --listen 1.2.3.4:5
-no store|farshore-site status
-option without its value|farshore-snapshot list --store
-operand too many|farshore-site status --store $STORE more
-operand missing|farshore-site token --store $STORE
-a bad agent name|farshore-site token --store $STORE ../etc
-not a POINT|farshore-snapshot show --store $STORE @
-agent without state|farshore-agent once
-not a token|farshore-agent join hello --state $W/agent9
-restore without target|farshore-restore files --store $STORE chengdu/pension
-bad overwrite|farshore-restore files --store $STORE chengdu/pension $W/x --overwrite sometimes
-verify without command|farshore-verify
-diff with one point|farshore-snapshot diff --store $STORE chengdu/pension
+no command|--help|farshore-site
+unknown command|conquer|farshore-site conquer
+unknown option|frobnicate|farshore-site status --store $STORE --frobnicate
+option of another command|listen|farshore-site status --store $STORE --listen 1.2.3.4:5
+no store|--store|farshore-site status
+option without its value|store|farshore-snapshot list --store
+operand too many|--help|farshore-site status --store $STORE more
+operand missing|--help|farshore-site token --store $STORE
+a bad agent name|\.\./etc|farshore-site token --store $STORE ../etc
+not a POINT|@|farshore-snapshot show --store $STORE @
+agent without state|--state|farshore-agent once
+not a token|token|farshore-agent join hello --state $W/agent9
+restore without target|--help|farshore-restore files --store $STORE chengdu/pension
+bad overwrite|sometimes|farshore-restore files --store $STORE chengdu/pension $W/x --overwrite sometimes
+bad engine|steam|farshore-agent once --state $W/agent --io steam
+verify without command|--help|farshore-verify
+diff with one point|--help|farshore-snapshot diff --store $STORE chengdu/pension
 E2
 for p in farshore-site farshore-agent farshore-snapshot farshore-verify farshore-restore; do
     exits 0 "$p --help" "$p" --help
@@ -83,5 +84,5 @@ says 'chengdu/nothing|chengdu/pension' "is named"
 exits 3 "init does not touch a directory with something in it" farshore-site init --store "$STORE" --name sichuan --address 127.0.0.1:1
 exits 3 "a second writer is refused" farshore-site serve --store "$STORE"
 ok "the store can be named by the environment" env FARSHORE_STORE="$STORE" farshore-snapshot list
-ok "so can the state" env FARSHORE_STATE="$W/agent" farshore-agent status
+exits 1 "so can the state; that the last pass failed is a finding" env FARSHORE_STATE="$W/agent" farshore-agent status
 finish

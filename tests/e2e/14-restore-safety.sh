@@ -51,7 +51,8 @@ is "$(cat "$W/trap2/borders/one")" x "the file stands in its place"
 cp -a "$T" "$W/half"
 rm -r "$W/half/borders"
 echo altered >"$W/half/meta/x"
-exits 0 "overwrite never leaves what is there" $R "$W/half" --overwrite never
+exits 1 "overwrite never leaves what is there, and names it" $R "$W/half" --overwrite never
+says 'skipped.*meta/x' "the altered file among them"
 is "$(cat "$W/half/meta/x")" altered "even if it differs"
 ok "and brings what lacks" cmp "$T/borders/one" "$W/half/borders/one"
 exits 0 "overwrite always brings back the mark" $R "$W/half" --overwrite always

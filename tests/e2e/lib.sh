@@ -79,8 +79,8 @@ exits() { # status, description, command...
         return 1
     fi
 }
-says() { # extended regular expression, description: the last `exits` command said so, on either stream
-    if ok "$2" grep -qaE -- "$1" "$W/out" "$W/err"; then return 0; fi
+says() { # extended regular expression (case does not matter), description: the last `exits` command said so, on either stream
+    if ok "$2" grep -qaiE -- "$1" "$W/out" "$W/err"; then return 0; fi
     tail -n 12 "$W/out" "$W/err" | cut -c1-300 | sed 's/^/#   /'
     return 1
 }

@@ -57,6 +57,14 @@ def carry(client, target, mode, limit):
                 else:
                     alive = []
     print("done", mode, moved[client], moved[server], flush=True)
+    if mode == "cut":  # what was sent arrives: a close with unread answers would be a reset
+        try:
+            server.shutdown(socket.SHUT_WR)
+            server.settimeout(10)
+            while server.recv(1 << 16):
+                pass
+        except OSError:
+            pass
     for s in (client, server):
         if mode in ("reset", "answers"):
             reset(s)

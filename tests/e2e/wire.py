@@ -114,9 +114,9 @@ def objects(*things):
     return frame("OBJECTS", b"".join(bytes([kind]) + block(data) for kind, data in things))
 
 
-def bomb(blocks):
-    """A zstd frame of so many blocks of 128 KiB, four bytes each."""
-    out = bytes.fromhex("28b52ffd") + b"\x00\x58"
+def bomb(blocks, told=None):
+    """A zstd frame of so many blocks of 128 KiB, four bytes each; told: the size that its header promises."""
+    out = bytes.fromhex("28b52ffd") + (b"\x00\x58" if told is None else b"\xa0" + u32(told))
     for i in range(blocks):
         out += struct.pack("<I", (131072 << 3) | 2 | (i == blocks - 1))[:3] + b"A"
     return out
@@ -238,7 +238,9 @@ def cases(a):
     yield "BLOB whose length is a lie", 2, blob(0, len(literal) + 1, literal), "BLOB|blob"
     yield "BLOB that is no zstd frame", 2, blob(0, 5000, literal, 1), "zstd|compress|BLOB|blob"
     yield "BLOB that explodes", 2, blob(0, 262144, bomb(8000), 1), "zstd|compress|BLOB|blob|long"
-    yield "BLOB that explodes within its bound and beyond its word", 2, blob(0, 1000, bomb(1), 1), "zstd|compress|BLOB|blob|long"
+    yield "BLOB that explodes beyond what its header says", 2, blob(0, 262144, bomb(8000, 262144), 1), "zstd|compress|BLOB|blob|long"
+    yield "BLOB whose header says 4 GiB", 2, blob(0, 262144, bomb(8000, 0xFFFFFFFF), 1), "zstd|compress|BLOB|blob|long"
+    yield "BLOB that explodes within its bound and beyond its word", 2, blob(0, 1000, bomb(1, 1000), 1), "zstd|compress|BLOB|blob|long"
     yield "the same BLOB twice", 2, one + one, "BLOB|blob|number"
     yield "COPY outside the base", 2, one + frame("ITEMS", item_map(d, 5000, [op(COPY, 5000, base[1] - 10)], base)), "op offset"
     yield "COPY at an offset that overflows", 2, frame("ITEMS", item_map(d, 5000, [op(COPY, 5000, (1 << 64) - 100)], base)), "op offset"
@@ -268,13 +270,13 @@ def cases(a):
     yield "a page of level 200", 2, objects((KIND_PAGE, page([], level=200))), "page"
     yield "a page of garbage", 2, objects((KIND_PAGE, rng.randbytes(3000))), "page"
     yield "a node of garbage", 2, objects((KIND_NODE, rng.randbytes(3001))), "node"
-    yield "xattrs of garbage", 2, objects((KIND_XATTRS, rng.randbytes(3001))), "xattr"
+    yield "xattrs of garbage", 2, objects((KIND_XATTRS, rng.randbytes(3001))), "xattr|extended"
     yield "an object of data", 2, objects((ord("K"), b"x")), "OBJECTS.*kind"
     yield "an object of no bytes", 2, objects((KIND_PAGE, b"")), "OBJECTS"
-    text = (f"farshore-mark-v1\nsource {a.agent}/{a.source}\nsequence 2\nprevious {'0' * 64}\nstarted 1790000000000000000\n"
+    text = (f"farshore-mark-v1\nsource {a.agent}/{a.source}\nsequence 2\nprevious {'2' * 64}\nstarted 1790000000000000000\n"
             f"position -\nroot {'1' * 64}\nbytes 1\nfiles 1\n").encode()
     yield "a mark that nobody signed", 2, frame("MARK", block(text) + bytes(64)), "signature"
-    yield "a mark of another's source", 2, frame("MARK", block(text.replace(a.agent.encode(), b"mianyang")) + bytes(64)), "mark|source|signature"
+    yield "a mark of another's source", 2, frame("MARK", block(text.replace(a.agent.encode(), b"mianyang")) + bytes(64)), "upload of"
     yield "a mark that is none", 2, frame("MARK", block(b"hello\n") + bytes(64)), "mark"
     yield "a mark without a text", 2, frame("MARK", block(b"")), "MARK"
     yield "JOIN in a session", 2, frame("JOIN", b""), "JOIN"

@@ -52,7 +52,7 @@ $(BUILD)/%.o: %.c Makefile
 
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
 UNITS_common     := bytes io fs log when pool conf opt json hash seal sign zip ring kv kv_check pki channel channel_context channel_tcp
-UNITS_snapshot   := merkle map tree tree_page delta delta_read mark commit ledger pack point stage escape walk owner diff show
+UNITS_snapshot   := merkle map tree tree_page delta delta_read mark commit ledger pack point read stage escape walk owner diff show
 UNITS_replicator := wire wire_open wire_data wire_item session session_item session_mark session_data session_object join control
 UNITS_verify     := verify_seen verify_child verify_finding verify_live
 UNITS_restore    := only
@@ -75,6 +75,7 @@ STORE_FIXTURE        := $(BUILD)/tests/unit/snapshot/store_fixture.o
 EXTRA_snapshot/commit := $(STORE_FIXTURE)
 EXTRA_snapshot/pack  := $(STORE_FIXTURE)
 EXTRA_snapshot/point := $(STORE_FIXTURE)
+EXTRA_snapshot/read  := $(STORE_FIXTURE)
 EXTRA_snapshot/stage := $(STORE_FIXTURE)
 EXTRA_snapshot/walk  := $(STORE_FIXTURE)
 EXTRA_snapshot/diff  := $(BUILD)/snapshot/diff.o

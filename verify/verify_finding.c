@@ -214,10 +214,13 @@ tell(struct report *r, const struct json *j, const char *type)
         r->notes++;
     if (strcmp(type, "hit") == 0 && r->hits > FINDING_HITS_MAX)
         return;
-    if (r->json)
+    if (r->json) {
         json_print(stdout, j);
-    else
+        /* The child's progress goes to the same place: a buffer that fills in the middle of a line would be cut in two by it. */
+        (void)fflush(stdout);
+    } else {
         print_text(j, type);
+    }
 }
 
 void

@@ -18,7 +18,7 @@ REPLICATOR := wire wire_open wire_data wire_item
 SITE       := main_site site_init site_admin site_status control serve session session_queue session_upload session_data \
               session_item session_object session_mark join
 AGENT      := main_agent agent_join agent_conf agent_state greet status link table table_sweep scan entry list dir meta hard past \
-              unit read settle ask answer window cargo object work pass run
+              unit read digest settle ask answer window cargo object work pass run
 LIST       := main_snapshot list show diff
 VERIFY     := main_verify verify_store verify_child verify_finding verify_seen verify_index verify_content verify_ledger \
               verify_mark verify_tree verify_unit verify_pack verify_hit verify_against verify_live
@@ -53,7 +53,8 @@ $(BUILD)/%.o: %.c Makefile
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
 UNITS_common     := bytes io fs log when pool conf opt json hash seal sign zip ring kv kv_check pki channel channel_context channel_tcp
 UNITS_snapshot   := merkle map tree tree_page delta delta_read mark commit ledger pack point read stage escape walk owner diff show
-UNITS_replicator := wire wire_open wire_data wire_item session session_item session_mark session_data session_object join control
+UNITS_replicator := wire wire_open wire_data wire_item session session_item session_mark session_data session_object join control \
+                    table list settle hard meta agent_conf agent_state answer object past
 UNITS_verify     := verify_seen verify_child verify_finding verify_live
 UNITS_restore    := only
 UNITS      := $(UNITS_common:%=common/%) $(UNITS_snapshot:%=snapshot/%) $(UNITS_replicator:%=replicator/%) \
@@ -91,6 +92,18 @@ EXTRA_replicator/join := $(SITE_FIXTURE)
 EXTRA_replicator/control := $(SITE_FIXTURE)
 EXTRA_replicator/session_item := $(SITE_FIXTURE)
 EXTRA_replicator/session_mark := $(SITE_FIXTURE)
+# The agent's units link what they test; settle, agent_conf and agent_state link the whole agent.
+AGENT_REST := $(filter-out %/main_agent.o,$(AGENT_OBJS))
+EXTRA_replicator/table    := $(BUILD)/replicator/table.o $(BUILD)/replicator/table_sweep.o
+EXTRA_replicator/list     := $(BUILD)/replicator/list.o
+EXTRA_replicator/hard     := $(BUILD)/replicator/hard.o
+EXTRA_replicator/meta     := $(BUILD)/replicator/meta.o
+EXTRA_replicator/object   := $(BUILD)/replicator/object.o
+EXTRA_replicator/past     := $(BUILD)/replicator/past.o
+EXTRA_replicator/answer   := $(addprefix $(BUILD)/replicator/,answer.o ask.o window.o cargo.o digest.o)
+EXTRA_replicator/settle   := $(AGENT_REST)
+EXTRA_replicator/agent_conf  := $(AGENT_REST)
+EXTRA_replicator/agent_state := $(AGENT_REST)
 TREE_FIXTURE := $(BUILD)/tests/unit/snapshot/tree_fixture.o
 EXTRA_snapshot/tree  := $(TREE_FIXTURE)
 EXTRA_snapshot/tree_page := $(TREE_FIXTURE)

@@ -38,7 +38,7 @@ lint: all
 
 e2e: all
 	@$(TALLY) start
-	@$(MAKE) --no-print-directory check-e2e
+	@$(MAKE) --no-print-directory -s check-e2e
 	@$(TALLY) sum
 
 # The long run.  A seed that failed is given again as SEED=.
@@ -58,14 +58,15 @@ check-units: units
 check-e2e: all
 	@printf '%s\n' $(E2E) | xargs -P $(JOBS) -I{} $(TALLY) run "$(LABEL)e2e/{}" $(RUN) env BUILD=$(BUILD) tests/e2e/{}.sh
 
+# (Under sanitizers gcc warns of what it cannot see through: warnings are errors in the plain builds.)
 check-asan:
-	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan SAN=address,undefined CFLAGS='-O1 -g' all units
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined CFLAGS='-O1 -g' \
+	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/asan SAN=address,undefined CFLAGS='-O1 -g' WERROR= all units
+	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/asan SAN=address,undefined CFLAGS='-O1 -g' WERROR= \
 	    LABEL=asan/ RUN='$(FIXED)' check-units check-e2e
 
 check-tsan:
-	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/tsan SAN=thread CFLAGS='-O1 -g' all units
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SAN=thread CFLAGS='-O1 -g' \
+	@$(MAKE) --no-print-directory -s -j$(JOBS) BUILD=$(BUILD)/tsan SAN=thread CFLAGS='-O1 -g' WERROR= all units
+	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/tsan SAN=thread CFLAGS='-O1 -g' WERROR= \
 	    LABEL=tsan/ RUN='$(FIXED)' E2E='$(E2E_TSAN)' check-units check-e2e
 
 # Fuzzers are built by clang, and all programs with them: the second compiler's warnings are errors too.
@@ -89,12 +90,12 @@ check: deps
 	@$(TALLY) start
 	@$(MAKE) --no-print-directory -s -j$(JOBS) WERROR=1 all units
 	@$(TALLY) run lint env BUILD=$(BUILD) tests/lint/lint.sh
-	@$(MAKE) --no-print-directory WERROR=1 check-units check-e2e
+	@$(MAKE) --no-print-directory -s WERROR=1 check-units check-e2e
 	@$(TALLY) run fault/kill env BUILD=$(BUILD) tests/fault/kill.sh $(KILLS)
 	@$(TALLY) run fault/flip env BUILD=$(BUILD) tests/fault/flip.sh $(FLIPS)
-	@$(MAKE) --no-print-directory WERROR=1 check-fuzz
-	@$(MAKE) --no-print-directory WERROR=1 check-asan
-	@$(MAKE) --no-print-directory WERROR=1 check-tsan
+	@$(MAKE) --no-print-directory -s WERROR=1 check-fuzz
+	@$(MAKE) --no-print-directory -s WERROR=1 check-asan
+	@$(MAKE) --no-print-directory -s WERROR=1 check-tsan
 	@$(TALLY) sum
 
 # --- For people.

@@ -37,7 +37,7 @@ struct agent_options {
     bool read_all;    /* facts of the table are not trusted */
     bool allow_empty; /* an empty root is meant */
     enum ring_engine engine;
-    size_t workers;   /* 1..AGENT_WORKERS_MAX */
+    size_t workers; /* 1..AGENT_WORKERS_MAX */
 };
 
 struct agent_source {
@@ -70,16 +70,17 @@ struct agent {
     struct agent_source *sources; /* [source_count], owned; texts in conf */
     size_t source_count;
     struct table *table;
-    struct link *link;       /* NULL: not connected; changed under link_lock */
+    struct link *link; /* NULL: not connected; changed under link_lock */
     pthread_mutex_t link_lock;
-    int stop_fd;             /* eventfd: readable once stop is set */
-    _Atomic bool stop;       /* SIGTERM or SIGINT came */
-    bool cloned;             /* the receipts tell of a clone or a rollback of this agent: a finding of the next pass */
+    int stop_fd;       /* eventfd: readable once stop is set */
+    _Atomic bool stop; /* SIGTERM or SIGINT came */
+    bool cloned; /* the receipts tell of a clone or a rollback of this agent: a finding of the next pass */
 };
 
 /* Open a state directory.  work: take the lock, load the keys, open the table and mend what a crash left.
  * Errors: ERR_ABSENT (never joined), ERR_REFUSED (another process works with it), ERR_CONFIG. */
-ERR_CHECK enum err_kind agent_open(const struct agent_options *o, bool work, struct agent **ret, struct err *err);
+ERR_CHECK enum err_kind agent_open(const struct agent_options *o, bool work, struct agent **ret,
+                                   struct err *err);
 void agent_close(struct agent **a);
 /* Any thread: wake whatever waits, so that the command ends soon. */
 void agent_stop(struct agent *a);
@@ -89,18 +90,22 @@ ERR_CHECK enum err_kind agent_conf_load(struct agent *a, struct err *err);
 extern const char agent_conf_example[]; /* what join writes */
 
 /* agent_state.c */
-ERR_CHECK enum err_kind state_load(const struct agent *a, const char *name, struct signed_text *ret, struct err *err);
-ERR_CHECK enum err_kind state_save(const struct agent *a, const char *name, const struct signed_text *s, struct err *err);
-ERR_CHECK enum err_kind state_remove(const struct agent *a, const char *name, struct err *err); /* absent is fine */
+ERR_CHECK enum err_kind state_load(const struct agent *a, const char *name, struct signed_text *ret,
+                                   struct err *err);
+ERR_CHECK enum err_kind state_save(const struct agent *a, const char *name, const struct signed_text *s,
+                                   struct err *err);
+ERR_CHECK enum err_kind state_remove(const struct agent *a, const char *name,
+                                     struct err *err); /* absent is fine */
 bool state_has(const struct agent *a, const char *name);
 void state_head_name(const char *source, char ret[SOURCE_NAME_MAX + 8]);
-ERR_CHECK enum err_kind state_pending_add(const struct agent *a, const struct signed_text *mark, struct err *err);
+ERR_CHECK enum err_kind state_pending_add(const struct agent *a, const struct signed_text *mark,
+                                          struct err *err);
 /* The pending mark with this id.  Errors: ERR_ABSENT. */
-ERR_CHECK enum err_kind state_pending_find(const struct agent *a, const struct digest *id, struct signed_text *ret,
-                                           struct err *err);
+ERR_CHECK enum err_kind state_pending_find(const struct agent *a, const struct digest *id,
+                                           struct signed_text *ret, struct err *err);
 /* Parse and check a receipt: the site's signature, its name where it is known, ours. */
-ERR_CHECK enum err_kind state_receipt_check(const struct agent *a, const struct signed_text *s, struct receipt *ret,
-                                            struct err *err);
+ERR_CHECK enum err_kind state_receipt_check(const struct agent *a, const struct signed_text *s,
+                                            struct receipt *ret, struct err *err);
 /* A receipt for a pending mark: receipt, head, then pending goes. */
 ERR_CHECK enum err_kind state_receipt_keep(const struct agent *a, const struct signed_text *receipt,
                                            const struct signed_text *mark, struct err *err);
@@ -118,15 +123,15 @@ void agent_disconnect(struct agent *a);
 /* What is known of a source, kept in status.json. */
 struct source_status {
     char name[SOURCE_NAME_MAX + 1];
-    uint64_t sequence;     /* of the newest mark with a receipt; 0: none */
+    uint64_t sequence; /* of the newest mark with a receipt; 0: none */
     char id[65];
-    int64_t started_ns;    /* the agent's clock at the start of that pass */
-    int64_t received_ns;   /* the site's clock in the receipt */
-    int64_t tried_ns;      /* start of the last pass, whatever became of it */
+    int64_t started_ns;  /* the agent's clock at the start of that pass */
+    int64_t received_ns; /* the site's clock in the receipt */
+    int64_t tried_ns;    /* start of the last pass, whatever became of it */
     double seconds;
     uint64_t files, bytes, read, sent, findings;
-    uint64_t reached_ns;   /* time between the starts of the last two marks; 0: one mark only */
-    char failure[512];     /* of the last pass; "": none */
+    uint64_t reached_ns; /* time between the starts of the last two marks; 0: one mark only */
+    char failure[512];   /* of the last pass; "": none */
 };
 struct agent_status {
     struct source_status *sources; /* [count], owned: one for each configured source, in that order */
@@ -140,7 +145,7 @@ void status_load(const struct agent *a, struct agent_status *ret);
 void status_save(const struct agent *a, const struct agent_status *s);
 void status_free(struct agent_status *s);
 void status_alarm(const struct agent *a, const char *text); /* load, set, save */
-int status_print(struct agent *a); /* the command; returns the exit status */
+int status_print(struct agent *a);                          /* the command; returns the exit status */
 
 /* run.c */
 int run_once(struct agent *a, char *const *names, int count); /* exit status */

@@ -43,7 +43,8 @@ make_keys(int dir_fd, struct sign_key **ret, struct err *err)
 }
 
 static enum err_kind
-ask(int dir_fd, struct channel *channel, const struct wire_token *token, struct wire_frame *ret, struct err *err)
+ask(int dir_fd, struct channel *channel, const struct wire_token *token, struct wire_frame *ret,
+    struct err *err)
 {
     AUTO(sign_key_free) struct sign_key *mark_key = NULL;
     enum err_kind kind = make_keys(dir_fd, &mark_key, err);

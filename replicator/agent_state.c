@@ -233,7 +233,8 @@ load_line(const struct agent *a, const char *name, char *ret, size_t room, struc
     AUTO(buf_free) struct buf b = { 0 };
     enum err_kind kind = fs_read(a->dir_fd, name, room, &b, err);
     if (kind == ERR_ABSENT) {
-        kind = err_set(err, ERR_ABSENT, "\"%s\" is not the state of an agent: it has no \"%s\"", a->opt.state, name);
+        kind = err_set(err, ERR_ABSENT, "\"%s\" is not the state of an agent: it has no \"%s\"", a->opt.state,
+                       name);
         err_hint(err, "farshore-agent join TOKEN --state %s", a->opt.state);
     }
     if (kind != ERR_OK)
@@ -268,8 +269,8 @@ agent_open(const struct agent_options *o, bool work, struct agent **ret, struct 
     a->dir_fd = a->lock_fd = -1;
     pthread_mutex_init(&a->link_lock, NULL);
     a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    enum err_kind kind =
-        a->stop_fd < 0 ? err_errno(err, "could not make an eventfd") : fs_dir_open(o->state, &a->dir_fd, err);
+    enum err_kind kind = a->stop_fd < 0 ? err_errno(err, "could not make an eventfd")
+                                        : fs_dir_open(o->state, &a->dir_fd, err);
     if (kind == ERR_OK)
         kind = load_line(a, "name", a->name, sizeof(a->name), err);
     if (kind == ERR_OK)

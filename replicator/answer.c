@@ -14,9 +14,9 @@
 struct build {
     struct worker *worker;
     struct part *part;
-    const uint8_t *bytes;  /* of the map */
-    struct window *window; /* NULL: no long run, or no base */
-    bool copied;           /* some op copies from the base */
+    const uint8_t *bytes;   /* of the map */
+    struct window *window;  /* NULL: no long run, or no base */
+    bool copied;            /* some op copies from the base */
     uint32_t looked, found; /* bytes given to delta_make, and those it found */
 };
 
@@ -41,7 +41,8 @@ next_stretch(const struct part *part, const struct block_run *run, struct stretc
         return false;
     st->off = at;
     st->same = (part->place[at / BLOCK_BYTES] >> (at % BLOCK_BYTES / DELTA_BLOCK_BYTES) & 1) != 0;
-    while (at < end && ((part->place[at / BLOCK_BYTES] >> (at % BLOCK_BYTES / DELTA_BLOCK_BYTES) & 1) != 0) == st->same)
+    while (at < end &&
+           ((part->place[at / BLOCK_BYTES] >> (at % BLOCK_BYTES / DELTA_BLOCK_BYTES) & 1) != 0) == st->same)
         at += DELTA_BLOCK_BYTES;
     st->bytes = (at < end ? at : end) - st->off;
     return true;
@@ -254,7 +255,7 @@ want_windows(struct unit *u, struct err *err)
 }
 
 enum err_kind
-unit_answer(struct worker *w, struct unit *u, struct err *err)
+answer_unit(struct worker *w, struct unit *u, struct err *err)
 {
     if (u->answered)
         return send_unit(w, u, err);

@@ -33,7 +33,9 @@ static uint32_t
 old_blocks(const struct part *part)
 {
     const struct wire_base *base = &part->file->base;
-    return part->map < merkle_maps(base->size) ? (uint32_t)merkle_blocks(merkle_map_bytes(base->size, part->map)) : 0;
+    return part->map < merkle_maps(base->size)
+               ? (uint32_t)merkle_blocks(merkle_map_bytes(base->size, part->map))
+               : 0;
 }
 
 static void
@@ -51,7 +53,8 @@ question_of(struct part *part, struct wire_question *q)
     uint64_t needed = answer_needed(part, true);
     struct block_run run = { 0 };
     for (uint32_t b = 0; answer_run(needed, b, &run); b = run.first + run.count)
-        for (uint32_t n = run.first; (run.count < ANSWER_RUN_LONG || !f->printed) && n < run.first + run.count; n++)
+        for (uint32_t n = run.first;
+             (run.count < ANSWER_RUN_LONG || !f->printed) && n < run.first + run.count; n++)
             q->sums_of |= n < old ? 1ull << n : 0;
     /* Whether the site knows the base must be told before blocks of it are named. */
     if (q->sums_of == 0 && part->same != 0)
@@ -88,7 +91,7 @@ answered(void *arg, struct wire_frame *frame)
 }
 
 enum err_kind
-unit_ask(struct worker *w, struct unit *u, bool *ret_asked, struct err *err)
+ask_unit(struct worker *w, struct unit *u, bool *ret_asked, struct err *err)
 {
     (void)w;
     AUTO(auto_free) struct wire_question *questions = mem_alloc(u->count * sizeof(*questions));

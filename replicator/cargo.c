@@ -13,7 +13,7 @@
 #define FRAME_SEND_BYTES (256u * KIB)
 #define ZIP_LEVEL 1
 
-struct held { /* a file of one block, or the item of a map */
+struct held {               /* a file of one block, or the item of a map */
     struct wire_item *item; /* NULL: a block */
     struct digest digest;
     uint32_t off, bytes;
@@ -22,8 +22,8 @@ struct held { /* a file of one block, or the item of a map */
 struct cargo {
     struct pass *pass;
     pthread_mutex_t lock;
-    uint8_t *raw;  /* [BLOB_RAW_MAX] */
-    uint8_t *zip;  /* [zip_bound(BLOB_RAW_MAX)] */
+    uint8_t *raw; /* [BLOB_RAW_MAX] */
+    uint8_t *zip; /* [zip_bound(BLOB_RAW_MAX)] */
     uint32_t used;
     struct held *held; /* [HELD_MAX] */
     uint32_t count;
@@ -78,10 +78,9 @@ send_blob(struct cargo *c, const uint8_t *raw, uint32_t size, uint32_t *ret_numb
     struct pass *p = c->pass;
     size_t stored = zip_pack(ZIP_LEVEL, raw, size, c->zip);
     bool zipped = stored < size;
-    struct wire_blob b = { .raw = size,
-                           .zip = zipped,
-                           .bytes = zipped ? c->zip : raw,
-                           .stored = zipped ? stored : size };
+    struct wire_blob b = {
+        .raw = size, .zip = zipped, .bytes = zipped ? c->zip : raw, .stored = zipped ? stored : size
+    };
     struct buf payload = { 0 };
     buf_reserve(&payload, b.stored + 64);
     pthread_mutex_lock(&p->blob_lock);
@@ -164,7 +163,8 @@ cargo_flush(struct cargo *c, struct err *err)
 }
 
 enum err_kind
-cargo_block(struct cargo *c, const struct digest *digest, const uint8_t *bytes, uint32_t size, struct err *err)
+cargo_block(struct cargo *c, const struct digest *digest, const uint8_t *bytes, uint32_t size,
+            struct err *err)
 {
     enum err_kind kind = ERR_OK;
     pthread_mutex_lock(&c->lock);
@@ -232,7 +232,8 @@ cargo_literal(struct cargo *c, const uint8_t *bytes, uint32_t size, struct err *
         uint32_t some = BLOB_RAW_MAX - c->used < size ? BLOB_RAW_MAX - c->used : size;
         memcpy(c->raw + c->used, bytes, some);
         struct wire_op *last = c->item->op_count > 0 ? &c->item->ops[c->item->op_count - 1] : NULL;
-        if (last != NULL && last->kind == DELTA_LITERAL && last->blob == OPEN_BLOB && last->off + last->len == c->used)
+        if (last != NULL && last->kind == DELTA_LITERAL && last->blob == OPEN_BLOB &&
+            last->off + last->len == c->used)
             last->len += some;
         else
             *add_op(c) =

@@ -12,8 +12,9 @@
 #include "common/when.h"
 #include "replicator/scan.h"
 
-#define PROBE_NAMES 8u     /* looked at one by one, to see whether the kernel knows them */
-#define PROBE_COLD_NS 15000 /* each; slower means that disks are waited for, which the ring does for many at once */
+#define PROBE_NAMES 8u /* looked at one by one, to see whether the kernel knows them */
+#define PROBE_COLD_NS                                                                                        \
+    15000 /* each; slower means that disks are waited for, which the ring does for many at once */
 
 uint64_t
 entry_dev(const struct statx *st)
@@ -78,7 +79,7 @@ inode_order(const void *a, const void *b)
 static void
 stat_names(struct dir *d, const struct name_ref *refs, struct statx *st, struct ring_op *ops, uint32_t count)
 {
-    uint32_t order[SLICE_ITEMS_MAX];
+    uint32_t order[SLICE_ITEMS_MAX] = { 0 };
     for (uint32_t i = 0; i < count; i++)
         order[i] = i;
     ordering = refs;
@@ -88,14 +89,13 @@ stat_names(struct dir *d, const struct name_ref *refs, struct statx *st, struct 
     for (uint32_t i = 0; i < count; i++) {
         uint32_t n = order[i];
         const char *name = d->names.bytes + refs[n].off;
-        ops[i] = (struct ring_op){ .kind = RING_STAT,
-                                   .fd = d->fd->fd,
-                                   .name = name,
-                                   .flags = AT_SYMLINK_NOFOLLOW,
-                                   .st = &st[n] };
+        ops[i] = (struct ring_op){
+            .kind = RING_STAT, .fd = d->fd->fd, .name = name, .flags = AT_SYMLINK_NOFOLLOW, .st = &st[n]
+        };
         if (!cold)
-            ops[i].result =
-                statx(d->fd->fd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st[n]) == 0 ? 0 : -errno;
+            ops[i].result = statx(d->fd->fd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st[n]) == 0
+                                ? 0
+                                : -errno;
         if (i + 1 == PROBE_NAMES)
             cold = when_tick_ns() - before > (int64_t)PROBE_NAMES * PROBE_COLD_NS;
     }
@@ -150,7 +150,8 @@ entry_xattrs(struct pass *p, const struct entry_bare *b, struct err *err)
     next.epoch = p->number.epoch;
     xattrs_to_row(b->item, &next);
     if (found && row_sure(p, &row) && row.xattrs_bytes == next.xattrs_bytes &&
-        memcmp(row.xattrs, next.xattrs, next.xattrs_bytes > XATTR_INLINE_MAX ? HASH_BYTES : next.xattrs_bytes) == 0)
+        memcmp(row.xattrs, next.xattrs,
+               next.xattrs_bytes > XATTR_INLINE_MAX ? HASH_BYTES : next.xattrs_bytes) == 0)
         next.sequence = row.sequence;
     return table_put(p->agent->table, &key, &next, err);
 }
@@ -162,7 +163,8 @@ link_target(struct dir *d, const char *name, struct item *it)
     ssize_t size = readlinkat(d->fd->fd, name, room, sizeof(room));
     if (size <= 0 || (size_t)size > TARGET_BYTES_MAX) {
         if (size >= 0 || errno != ENOENT)
-            pass_finding(d->pass, d, name, strlen(name), size >= 0 ? "its target does not fit" : strerror(errno));
+            pass_finding(d->pass, d, name, strlen(name),
+                         size >= 0 ? "its target does not fit" : strerror(errno));
         return false;
     }
     it->target = mem_copy(room, (size_t)size);

@@ -25,13 +25,16 @@ compare(const struct receipt *ours, const struct receipt *theirs)
 }
 
 static enum err_kind
-site_behind(const struct receipt *ours, const struct receipt *theirs, enum wire_verdict verdict, struct err *err)
+site_behind(const struct receipt *ours, const struct receipt *theirs, enum wire_verdict verdict,
+            struct err *err)
 {
     enum err_kind kind =
         verdict == WIRE_FORK
-            ? err_set(err, ERR_REFUSED, "the site's history is not ours: its receipt %" PRIu64 " is for another mark",
+            ? err_set(err, ERR_REFUSED,
+                      "the site's history is not ours: its receipt %" PRIu64 " is for another mark",
                       ours->number)
-            : err_set(err, ERR_REFUSED, "the site was rolled back: its last receipt is %" PRIu64 ", ours is %" PRIu64,
+            : err_set(err, ERR_REFUSED,
+                      "the site was rolled back: its last receipt is %" PRIu64 ", ours is %" PRIu64,
                       theirs->number, ours->number);
     err_hint(err, "what it has lost since cannot be trusted to be there; if that is known and meant: "
                   "farshore-agent accept");
@@ -45,7 +48,8 @@ catch_up(struct agent *a, const struct signed_text *theirs, const struct receipt
     AUTO(signed_text_free) struct signed_text mark = { 0 };
     enum err_kind kind = state_pending_find(a, &r->mark, &mark, err);
     if (kind == ERR_OK) {
-        log_info("the receipt of %s, mark %" PRIu64 ", was lost on the way; taken now", r->source, r->sequence);
+        log_info("the receipt of %s, mark %" PRIu64 ", was lost on the way; taken now", r->source,
+                 r->sequence);
         return state_receipt_keep(a, theirs, &mark, err);
     }
     if (kind != ERR_ABSENT)
@@ -124,8 +128,8 @@ greet(struct agent *a, struct link *l, struct err *err)
     if (kind == ERR_OK)
         kind = wire_get_welcome(f.payload.at, f.payload.size, &w, err);
     if (kind == ERR_OK && w.version != WIRE_VERSION)
-        kind = err_set(err, ERR_PROTOCOL, "the site speaks version %u of the protocol, we speak %u", w.version,
-                       WIRE_VERSION);
+        kind = err_set(err, ERR_PROTOCOL, "the site speaks version %u of the protocol, we speak %u",
+                       w.version, WIRE_VERSION);
     if (kind == ERR_OK)
         kind = judge(a, &w, &ours, err);
     buf_free(&f.payload);

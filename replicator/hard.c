@@ -73,7 +73,8 @@ hard_free(struct hard *h)
 }
 
 bool
-hard_known(struct pass *p, const struct table_key *key, const struct hard_name *name, uint32_t links, struct hard **ret)
+hard_known(struct pass *p, const struct table_key *key, const struct hard_name *name, uint32_t links,
+           struct hard **ret)
 {
     pthread_mutex_lock(&p->lock);
     if (p->hard_count >= p->hard_room)

@@ -12,7 +12,8 @@
 #include "common/when.h"
 #include "replicator/agent.h"
 
-#define SLOTS 4096u /* questions without an answer: far more than the units and windows that can be under way */
+#define SLOTS                                                                                                \
+    4096u /* questions without an answer: far more than the units and windows that can be under way */
 #define WATCH_NS 1000000000ll
 
 struct slot {
@@ -34,7 +35,7 @@ struct link {
     bool mailed;      /* mail holds a frame for link_call */
     struct wire_frame mail;
     bool dead, closing;
-    struct err err; /* why it is dead */
+    struct err err;            /* why it is dead */
     pthread_mutex_t hand_lock; /* held while an asker's function runs: link_on_end(NULL) waits for it */
     link_end_fn *end;
     void *end_arg;
@@ -76,7 +77,8 @@ deliver(struct link *l, struct wire_frame *f, struct err *err)
         fn(arg, f);
     pthread_mutex_unlock(&l->hand_lock);
     if (fn == NULL)
-        return err_set(err, ERR_PROTOCOL, "%s has number %u, which nobody asked for", wire_name((uint8_t)f->type), id);
+        return err_set(err, ERR_PROTOCOL, "%s has number %u, which nobody asked for",
+                       wire_name((uint8_t)f->type), id);
     return ERR_OK;
 }
 
@@ -195,8 +197,8 @@ link_open(const struct agent *a, struct link **ret, struct err *err)
 }
 
 enum err_kind
-link_open_join(const char *address, const struct digest *ca, struct channel **ret, struct channel_context **ret_context,
-               struct err *err)
+link_open_join(const char *address, const struct digest *ca, struct channel **ret,
+               struct channel_context **ret_context, struct err *err)
 {
     struct channel_identity id = { .dir_fd = -1, .ca_print = ca };
     AUTO(channel_context_free) struct channel_context *context = NULL;
@@ -309,7 +311,8 @@ link_send(struct link *l, enum wire_type type, const struct buf *payload, struct
 }
 
 enum err_kind
-link_call(struct link *l, const struct link_want *w, const struct buf *payload, struct wire_frame *ret, struct err *err)
+link_call(struct link *l, const struct link_want *w, const struct buf *payload, struct wire_frame *ret,
+          struct err *err)
 {
     pthread_mutex_lock(&l->lock);
     l->awaited++;

@@ -28,7 +28,8 @@ uint32_t link_expect(struct link *l, link_answer_fn *fn, void *arg);
 typedef void link_end_fn(void *arg, const struct err *err);
 void link_on_end(struct link *l, link_end_fn *fn, void *arg);
 
-ERR_CHECK enum err_kind link_send(struct link *l, enum wire_type type, const struct buf *payload, struct err *err);
+ERR_CHECK enum err_kind link_send(struct link *l, enum wire_type type, const struct buf *payload,
+                                  struct err *err);
 /* Send, and wait for a frame of one of the two types (others of no asker are a breach of protocol). */
 struct link_want {
     enum wire_type send;

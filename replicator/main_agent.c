@@ -23,7 +23,10 @@ static const struct opt_option options[] = {
     { .name = "read-all", .help = "read every byte, whatever the table remembers", .commands = " once run " },
     { .name = "allow-empty", .help = "an empty source is meant to be empty", .commands = " once run " },
     { .name = "io", .value = "ENGINE", .help = "auto, uring or plain", .commands = " once run " },
-    { .name = "workers", .value = "N", .help = "threads that read and compress (all processors)", .commands = " once run " },
+    { .name = "workers",
+      .value = "N",
+      .help = "threads that read and compress (all processors)",
+      .commands = " once run " },
 };
 static const struct opt_program program = {
     .name = "farshore-agent",

@@ -37,7 +37,8 @@ people_free(struct people **o)
         return;
     for (size_t i = 0; i < 64; i++)
         for (int which = 0; which < 2; which++)
-            for (struct owner *at = which == 0 ? (*o)->users[i] : (*o)->groups[i], *next; at != NULL; at = next) {
+            for (struct owner *at = which == 0 ? (*o)->users[i] : (*o)->groups[i], *next; at != NULL;
+                 at = next) {
                 next = at->next;
                 free(at);
             }

@@ -44,7 +44,8 @@ object_add(struct pass *p, enum object_kind kind, const struct digest *digest, c
 bool
 object_ask_due(const struct pass *p, bool idle)
 {
-    return p->unasked_count >= OBJECTS_ASK || (idle && p->unasked_count > 0 && (p->batches == NULL || p->draining));
+    return p->unasked_count >= OBJECTS_ASK ||
+           (idle && p->unasked_count > 0 && (p->batches == NULL || p->draining));
 }
 
 bool

@@ -105,7 +105,8 @@ check_head(struct pass *p, const struct wire_begun *begun, struct signed_text *r
     if (kind != ERR_OK)
         return err_prefix(err, kind, "the site's newest mark of %s", p->source->name);
     if (strcmp(ret_mark->agent, a->name) != 0 || strcmp(ret_mark->source, p->source->name) != 0)
-        return err_set(err, ERR_PROTOCOL, "the site's newest mark of %s is of another source", p->source->name);
+        return err_set(err, ERR_PROTOCOL, "the site's newest mark of %s is of another source",
+                       p->source->name);
     buf_put(&ret->text, begun->head.text, begun->head.size);
     memcpy(ret->signature, begun->head.signature, SIGN_BYTES);
     return ERR_OK;
@@ -138,7 +139,8 @@ begin(struct pass *p, struct mark *ret_head, struct digest *ret_id, struct err *
     bool same = found == ERR_OK && ours.text.size == head.text.size &&
                 (head.text.size == 0 || memcmp(ours.text.at, head.text.at, head.text.size) == 0);
     if (!same && !(found == ERR_ABSENT && head.text.size == 0)) {
-        log_info("%s: the site's newest mark is another one than ours; everything is read again", p->source->name);
+        log_info("%s: the site's newest mark is another one than ours; everything is read again",
+                 p->source->name);
         kind = table_drop(a->table, p->source->name, err);
         if (kind == ERR_OK)
             kind = head.text.size > 0 ? state_save(a, name, &head, err) : state_remove(a, name, err);
@@ -179,8 +181,8 @@ drain(struct pass *p, struct err *err)
 }
 
 static enum err_kind
-take_receipt(struct pass *p, const struct signed_text *mark, const struct wire_frame *f, struct pass_result *ret,
-             struct err *err)
+take_receipt(struct pass *p, const struct signed_text *mark, const struct wire_frame *f,
+             struct pass_result *ret, struct err *err)
 {
     struct agent *a = p->agent;
     struct wire_receipt m = { 0 };
@@ -203,10 +205,10 @@ take_receipt(struct pass *p, const struct signed_text *mark, const struct wire_f
     }
     if (kind != ERR_OK && kind != ERR_ABSENT)
         return kind;
-    if (strcmp(r.source, p->source->name) != 0 || r.sequence != ret->sequence || !hash_same(&r.mark, &ret->id) ||
-        r.number != number + 1)
-        return err_set(err, ERR_PROTOCOL, "the site's receipt %" PRIu64 " is not for the mark that it was sent",
-                       r.number);
+    if (strcmp(r.source, p->source->name) != 0 || r.sequence != ret->sequence ||
+        !hash_same(&r.mark, &ret->id) || r.number != number + 1)
+        return err_set(err, ERR_PROTOCOL,
+                       "the site's receipt %" PRIu64 " is not for the mark that it was sent", r.number);
     ret->received_ns = r.time_ns;
     return state_receipt_keep(a, &s, mark, err);
 }
@@ -240,8 +242,8 @@ send_mark(struct pass *p, const struct mark *m, struct pass_result *ret, struct 
         hash_hex(&missing.first, hex);
         ret->missing = kind == ERR_OK;
         if (kind == ERR_OK)
-            kind = err_set(err, ERR_ABSENT, "the site misses %" PRIu64 " objects, first %c %.12s", missing.count,
-                           missing.kind, hex);
+            kind = err_set(err, ERR_ABSENT, "the site misses %" PRIu64 " objects, first %c %.12s",
+                           missing.count, missing.kind, hex);
     }
     buf_free(&f.payload);
     return kind;

@@ -22,13 +22,13 @@
 #include "snapshot/merkle.h"
 #include "snapshot/tree.h"
 
-#define UNIT_BUFFERS 16u        /* x 4 MiB: the memory of all bytes under way */
-#define UNIT_DIRS_MAX 32u       /* directories that one unit keeps open */
-#define FRESH_MAX 24u           /* units ahead of the workers: 96 MiB of read-ahead */
+#define UNIT_BUFFERS 16u  /* x 4 MiB: the memory of all bytes under way */
+#define UNIT_DIRS_MAX 32u /* directories that one unit keeps open */
+#define FRESH_MAX 24u     /* units ahead of the workers: 96 MiB of read-ahead */
 #define READ_TRIES 3u
 #define OBJECTS_BYTES_MAX (8u * MIB)
 #define OBJECTS_COUNT_MAX 4096u
-#define OBJECTS_ASK 256u        /* in one QUERY */
+#define OBJECTS_ASK 256u              /* in one QUERY */
 #define OBJECTS_SEND_BYTES (1u * MIB) /* gathered before the workers' blobs are closed for them */
 #define SLICE_ITEMS_MAX 1024u
 #define FINDINGS_NAMED_MAX 1000u
@@ -42,10 +42,10 @@ struct dirfd { /* an open directory, kept by the scanner and by units that will 
 struct item { /* an entry of a directory on its way to a page */
     struct tree_entry entry;
     uint64_t inode;
-    uint8_t *xattrs;  /* owned; entry.xattrs points here */
-    char *target;     /* owned */
-    bool descend;     /* a directory that the scanner has yet to visit */
-    bool out;         /* could not be read, or vanished: left out */
+    uint8_t *xattrs; /* owned; entry.xattrs points here */
+    char *target;    /* owned */
+    bool descend;    /* a directory that the scanner has yet to visit */
+    bool out;        /* could not be read, or vanished: left out */
 };
 
 struct slice { /* up to SLICE_ITEMS_MAX entries; fed to the builder when none of them is pending */
@@ -100,17 +100,17 @@ struct facts { /* of an inode, by statx */
 
 struct large { /* of a file of more than one map */
     int fd;
-    struct digest *maps;   /* [count] */
+    struct digest *maps; /* [count] */
     uint64_t count;
-    uint64_t left;         /* maps not hashed yet, and 1 while the scanner packs it */
-    bool shrunk;           /* a map met the end of the file */
-    int error;             /* errno of a map that could not be read */
+    uint64_t left; /* maps not hashed yet, and 1 while the scanner packs it */
+    bool shrunk;   /* a map met the end of the file */
+    int error;     /* errno of a map that could not be read */
 };
 
-struct window; /* window.c */
-struct hard;   /* hard.c */
-struct file {  /* whose bytes are read in this pass */
-    struct pass *pass;       /* the directory may be gone before the file is */
+struct window;         /* window.c */
+struct hard;           /* hard.c */
+struct file {          /* whose bytes are read in this pass */
+    struct pass *pass; /* the directory may be gone before the file is */
     struct dir *dir;
     struct slice *slice;
     struct item *item;
@@ -118,11 +118,11 @@ struct file {  /* whose bytes are read in this pass */
     struct table_key key;
     struct facts facts;
     int64_t read_ns;
-    uint32_t refs;         /* parts in units, and 1 until it has its digest */
+    uint32_t refs; /* parts in units, and 1 until it has its digest */
     uint8_t tries;
-    bool based;            /* the site has, as far as we know, an older version: */
+    bool based; /* the site has, as far as we know, an older version: */
     struct wire_base base;
-    bool printed;          /* the table has its block digests, of this reading: */
+    bool printed; /* the table has its block digests, of this reading: */
     int64_t base_read_ns;
     uint64_t base_sequence; /* of the row; 0: no row */
     struct large *large;
@@ -137,24 +137,24 @@ struct file {  /* whose bytes are read in this pass */
 struct part { /* what a unit holds of a file */
     struct file *file;
     uint64_t map;
-    uint64_t file_size;    /* as it was taken: the file may be read again meanwhile */
-    uint32_t off, bytes;   /* in the unit's buffer */
-    uint32_t first_block;  /* in the unit's digests */
+    uint64_t file_size;   /* as it was taken: the file may be read again meanwhile */
+    uint32_t off, bytes;  /* in the unit's buffer */
+    uint32_t first_block; /* in the unit's digests */
     struct digest digest;
-    uint64_t zero, same;   /* by block */
-    uint64_t asked_sums;   /* blocks whose sums were asked for */
-    bool whole_same;       /* all of it is what the table remembers */
+    uint64_t zero, same; /* by block */
+    uint64_t asked_sums; /* blocks whose sums were asked for */
+    bool whole_same;     /* all of it is what the table remembers */
     bool all_zero;
-    bool shrunk;           /* it met the end of the file; what was missing is zeros */
-    bool block;            /* the whole of a file of at most one block */
-    bool asked;            /* in the QUERY */
-    bool probed;           /* with a base, whose sums were asked for */
-    bool sums_known;       /* they came: the site has the base */
-    uint8_t status;        /* enum wire_status of its reply */
-    const uint8_t *sums;   /* in the unit's frame */
+    bool shrunk;         /* it met the end of the file; what was missing is zeros */
+    bool block;          /* the whole of a file of at most one block */
+    bool asked;          /* in the QUERY */
+    bool probed;         /* with a base, whose sums were asked for */
+    bool sums_known;     /* they came: the site has the base */
+    uint8_t status;      /* enum wire_status of its reply */
+    const uint8_t *sums; /* in the unit's frame */
     size_t sums_bytes;
     uint8_t place[MAP_BLOCKS]; /* by block: which 8 KiB are those of the base at this place */
-    bool dead;             /* not to be sent: zeros, unreadable, or read again elsewhere */
+    bool dead;                 /* not to be sent: zeros, unreadable, or read again elsewhere */
 };
 
 struct unit {
@@ -162,14 +162,14 @@ struct unit {
     struct unit *older, *newer; /* in order of creation, until done */
     struct pass *pass;
     uint64_t seq;
-    uint8_t *buffer;            /* [MAP_BYTES], while under work */
+    uint8_t *buffer; /* [MAP_BYTES], while under work */
     uint32_t bytes, count, room, dirs;
-    struct part *parts;         /* [count] */
-    struct digest *blocks;      /* of all parts */
+    struct part *parts;    /* [count] */
+    struct digest *blocks; /* of all parts */
     struct dirfd *last_dir;
     bool answered;
-    struct wire_frame frame;    /* ANSWER */
-    uint32_t waits;             /* windows that it waits for */
+    struct wire_frame frame; /* ANSWER */
+    uint32_t waits;          /* windows that it waits for */
 };
 
 struct cargo; /* cargo.c: a worker's open blob */
@@ -207,7 +207,7 @@ struct pass {
     struct table_source number;
     uint64_t sequence; /* of the mark to be */
     bool read_all;
-    bool headed;       /* there is a head mark: */
+    bool headed; /* there is a head mark: */
     struct digest head_root;
     uint64_t head_files;
 
@@ -274,7 +274,8 @@ struct pass_ask {
     bool again; /* the site missed objects in the pass before: the source's rows are dropped first */
 };
 /* One pass on the open link, to a receipt.  On any error the link is cut.  *ret is filled in every case. */
-ERR_CHECK enum err_kind pass_run(struct agent *a, const struct pass_ask *ask, struct pass_result *ret, struct err *err);
+ERR_CHECK enum err_kind pass_run(struct agent *a, const struct pass_ask *ask, struct pass_result *ret,
+                                 struct err *err);
 /* First failure counts; wakes everyone.  Any thread. */
 void pass_fail(struct pass *p, const struct err *err);
 bool pass_failed(struct pass *p);
@@ -284,9 +285,10 @@ char *pass_path(const struct dir *d, const char *name, size_t size); /* relative
 
 /* work.c */
 ERR_CHECK enum err_kind work_start(struct pass *p, struct err *err);
-void work_stop(struct pass *p); /* joins the workers */
+void work_stop(struct pass *p);     /* joins the workers */
 void work_throttle(struct pass *p); /* the scanner waits here while too much is under way */
-ERR_CHECK enum err_kind work_flush(struct pass *p, struct err *err); /* all workers' literals and items go out */
+ERR_CHECK enum err_kind work_flush(struct pass *p,
+                                   struct err *err); /* all workers' literals and items go out */
 void work_ready(struct unit *u); /* its answer, or the last window it waits for, has come; lock held */
 
 /* scan.c: the whole tree, until the root has its digest. */
@@ -317,7 +319,8 @@ void people_name(struct people *o, struct tree_entry *e); /* user and group of e
  * Errors: ERR_IO, ERR_ABSENT (vanished), ERR_LIMIT (larger than XATTRS_BYTES_MAX). */
 ERR_CHECK enum err_kind xattrs_of_fd(int fd, struct buf *ret, struct err *err);
 ERR_CHECK enum err_kind xattrs_of_name(int dir_fd, const char *name, struct buf *ret, struct err *err);
-void xattrs_to_item(struct pass *p, struct item *it, const struct buf *set); /* a large set becomes an object */
+void xattrs_to_item(struct pass *p, struct item *it,
+                    const struct buf *set); /* a large set becomes an object */
 void xattrs_to_row(const struct item *it, struct table_row *row);
 void xattrs_from_row(const struct table_row *row, struct item *it);
 
@@ -340,20 +343,23 @@ void unit_submit(struct pass *p); /* the unit being packed, if any */
 void unit_done(struct unit *u);   /* a worker: all of it is sent */
 void unit_free(struct unit *u);
 void file_new(struct pass *p, struct file *like); /* copies *like, adds it to the pass and to a unit */
-void file_drop(struct file *f);   /* lock held: one reference less */
+void file_drop(struct file *f);                   /* lock held: one reference less */
 void file_free_all(struct pass *p);
 
 /* read.c: a worker reads a unit, hashes it, settles its files and asks the site. */
-ERR_CHECK enum err_kind unit_read(struct worker *w, struct unit *u, struct err *err);
+ERR_CHECK enum err_kind read_unit(struct worker *w, struct unit *u, struct err *err);
+/* digest.c: of the part's bytes in the unit's buffer: blocks, masks of zero and of same blocks, the part's own. */
+void digest_part(struct worker *w, struct unit *u, struct part *part);
 /* settle.c: after a file was read, is it still what it was?  True: its digest counts. */
 struct settle {
     struct file *file;
     const struct statx *now; /* after the reading; NULL: it could not be had */
     bool shrunk;             /* fewer bytes came than it had */
     const struct digest *digest;
-    int fd;                  /* open file, for the xattrs */
+    int fd; /* open file, for the xattrs */
 };
-ERR_CHECK enum err_kind settle_file(struct pass *p, const struct settle *s, bool *ret_settled, struct err *err);
+ERR_CHECK enum err_kind settle_file(struct pass *p, const struct settle *s, bool *ret_settled,
+                                    struct err *err);
 void settle_lost(struct pass *p, struct file *f, int error); /* it could not be opened or read */
 /* One more map of a large file is hashed (or skipped, as a hole). */
 ERR_CHECK enum err_kind settle_map(struct pass *p, struct file *f, uint32_t maps, struct err *err);
@@ -363,8 +369,8 @@ bool row_fresh(const struct pass *p, const struct table_row *row, const struct f
 bool row_sure(const struct pass *p, const struct table_row *row);
 
 /* ask.c, answer.c */
-ERR_CHECK enum err_kind unit_ask(struct worker *w, struct unit *u, bool *ret_asked, struct err *err);
-ERR_CHECK enum err_kind unit_answer(struct worker *w, struct unit *u, struct err *err);
+ERR_CHECK enum err_kind ask_unit(struct worker *w, struct unit *u, bool *ret_asked, struct err *err);
+ERR_CHECK enum err_kind answer_unit(struct worker *w, struct unit *u, struct err *err);
 
 /* window.c: sums of 64 MiB of an old file and around. */
 struct window;
@@ -380,8 +386,8 @@ bool window_asked(const struct window *win); /* lock held: its sums are on their
 /* cargo.c: literals and items on their way out. */
 struct cargo *cargo_new(struct pass *p);
 void cargo_free(struct cargo **c);
-ERR_CHECK enum err_kind cargo_block(struct cargo *c, const struct digest *digest, const uint8_t *bytes, uint32_t size,
-                                    struct err *err);
+ERR_CHECK enum err_kind cargo_block(struct cargo *c, const struct digest *digest, const uint8_t *bytes,
+                                    uint32_t size, struct err *err);
 /* Between begin and end one item of a map is built; literals are added to its ops. */
 void cargo_begin(struct cargo *c, struct wire_item *it);
 ERR_CHECK enum err_kind cargo_literal(struct cargo *c, const uint8_t *bytes, uint32_t size, struct err *err);
@@ -390,17 +396,19 @@ ERR_CHECK enum err_kind cargo_end(struct cargo *c, struct err *err); /* takes th
 ERR_CHECK enum err_kind cargo_flush(struct cargo *c, struct err *err);
 
 /* object.c: pages, nodes, sets of xattrs. */
-void object_add(struct pass *p, enum object_kind kind, const struct digest *digest, const void *bytes, size_t size);
-ERR_CHECK enum err_kind object_ask(struct pass *p, struct err *err);  /* a QUERY for those not asked for */
-ERR_CHECK enum err_kind object_send(struct pass *p, struct err *err); /* those that are needed and whose turn it is */
+void object_add(struct pass *p, enum object_kind kind, const struct digest *digest, const void *bytes,
+                size_t size);
+ERR_CHECK enum err_kind object_ask(struct pass *p, struct err *err); /* a QUERY for those not asked for */
+ERR_CHECK enum err_kind object_send(struct pass *p,
+                                    struct err *err); /* those that are needed and whose turn it is */
 bool object_ask_due(const struct pass *p, bool idle); /* lock held, and the next */
 bool object_send_due(const struct pass *p);
 void object_trim(struct pass *p); /* lock held: move what is at its turn to the outbox */
 void object_free_all(struct pass *p);
 
 /* past.c: the head mark, as a place to look for bases.  The scanner's. */
-ERR_CHECK enum err_kind past_base(struct dir *d, const char *name, size_t size, bool *ret_found, struct wire_base *ret,
-                                  struct err *err);
+ERR_CHECK enum err_kind past_base(struct dir *d, const char *name, size_t size, bool *ret_found,
+                                  struct wire_base *ret, struct err *err);
 void past_free(struct past_page **p);
 
 #endif

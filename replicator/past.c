@@ -198,7 +198,8 @@ find_alike(const struct tree_page *page, const char *name, size_t size)
 }
 
 enum err_kind
-past_base(struct dir *d, const char *name, size_t size, bool *ret_found, struct wire_base *ret, struct err *err)
+past_base(struct dir *d, const char *name, size_t size, bool *ret_found, struct wire_base *ret,
+          struct err *err)
 {
     const struct tree_page *leaf = NULL;
     *ret_found = false;

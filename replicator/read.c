@@ -19,52 +19,6 @@ read_open(int dir_fd, const char *name)
     return fd >= 0 || errno != EPERM ? fd : openat(dir_fd, name, READ_FLAGS);
 }
 
-/* Blocks that are as the table remembers them. */
-static void
-compare(struct worker *w, struct unit *u, struct part *part)
-{
-    const struct file *f = part->file;
-    struct table_prints prints;
-    struct table_key key = f->key;
-    if (!f->printed || part->bytes == 0 || w->view == NULL)
-        return;
-    if (f->base.size <= BLOCK_BYTES) {
-        /* A file of one block has its print in its digest. */
-        if (part->map == 0 && part->bytes == f->base.size && hash_same(&part->digest, &f->base.digest))
-            part->same = 1;
-        return;
-    }
-    if (table_find_prints(w->view, &key, part->map, f->base_read_ns, &prints) != ERR_OK)
-        return;
-    const struct digest *blocks = u->blocks + part->first_block;
-    uint32_t count = (uint32_t)merkle_blocks(part->bytes);
-    for (uint32_t b = 0; b < count && b < prints.count; b++)
-        if (memcmp(blocks[b].at, prints.at[b], TABLE_PRINT_BYTES) == 0)
-            part->same |= 1ull << b;
-    part->whole_same = prints.count == count && part->same == (count == 64 ? UINT64_MAX : (1ull << count) - 1);
-}
-
-void
-read_hash(struct worker *w, struct unit *u, struct part *part)
-{
-    const uint8_t *bytes = u->buffer + part->off;
-    struct digest *blocks = u->blocks + part->first_block;
-    uint32_t count = (uint32_t)merkle_blocks(part->bytes);
-    part->zero = part->same = 0;
-    for (uint32_t b = 0; b < count; b++) {
-        uint32_t at = b * BLOCK_BYTES, size = part->bytes - at < BLOCK_BYTES ? part->bytes - at : BLOCK_BYTES;
-        if (merkle_zero_bytes(bytes + at, size)) {
-            part->zero |= 1ull << b;
-            merkle_zero(size, &blocks[b]);
-        } else {
-            merkle_leaf(bytes + at, size, &blocks[b]);
-        }
-    }
-    merkle_root(blocks, count, &part->digest);
-    compare(w, u, part);
-    part->all_zero = count > 0 && part->zero == (count == 64 ? UINT64_MAX : (1ull << count) - 1);
-}
-
 /* What was learned of the files of a unit, one for each part. */
 struct batch {
     struct ring_op *ops;
@@ -136,7 +90,7 @@ settle_batch(struct worker *w, struct unit *u, struct batch *b, struct err *err)
             continue;
         }
         part->block = part->bytes <= BLOCK_BYTES;
-        read_hash(w, u, part);
+        digest_part(w, u, part);
         uint32_t count = (uint32_t)merkle_blocks(part->bytes);
         if (count > 1)
             kind = table_put_prints(p->agent->table, &part->file->key, 0, part->file->read_ns,
@@ -179,7 +133,8 @@ read_large(struct worker *w, struct unit *u, struct err *err)
     size_t got = 0;
     int code = 0;
     while (got < part->bytes) {
-        ssize_t n = pread(f->large->fd, u->buffer + got, part->bytes - got, (off_t)(part->map * MAP_BYTES + got));
+        ssize_t n = pread(f->large->fd, u->buffer + got, part->bytes - got,
+                          (off_t)(part->map * MAP_BYTES + got));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
@@ -195,7 +150,7 @@ read_large(struct worker *w, struct unit *u, struct err *err)
         f->large->shrunk = true;
         pthread_mutex_unlock(&p->lock);
     }
-    read_hash(w, u, part);
+    digest_part(w, u, part);
     f->large->maps[part->map] = part->digest;
     /* Of a map that is whole and zero nothing is sent or kept; a short last one is an object all the same. */
     part->dead = code != 0 || (part->all_zero && part->bytes == MAP_BYTES);
@@ -205,7 +160,7 @@ read_large(struct worker *w, struct unit *u, struct err *err)
 }
 
 enum err_kind
-unit_read(struct worker *w, struct unit *u, struct err *err)
+read_unit(struct worker *w, struct unit *u, struct err *err)
 {
     uint32_t blocks = 0;
     for (uint32_t i = 0; i < u->count; i++) {

@@ -79,13 +79,14 @@ run_command(const struct agent_source *s, const char *word, const char *command,
 
 struct attempt {
     const struct agent_source *source;
-    int64_t *wait_left_ns;  /* NULL: no second try here (the daemon has its own) */
-    bool refused_by_site;   /* out: the receipts forbid any further pass */
+    int64_t *wait_left_ns; /* NULL: no second try here (the daemon has its own) */
+    bool refused_by_site;  /* out: the receipts forbid any further pass */
 };
 
 /* Passes until one comes to a receipt, or fails for a reason that a new connection does not mend. */
 static enum err_kind
-try_passes(struct agent *a, struct attempt *t, struct progress *progress, struct pass_result *ret, struct err *err)
+try_passes(struct agent *a, struct attempt *t, struct progress *progress, struct pass_result *ret,
+           struct err *err)
 {
     int64_t pause = BACKOFF_FIRST_NS;
     struct pass_ask ask = { .source = t->source, .progress = progress };
@@ -205,8 +206,8 @@ result_line(const struct agent_source *s, const struct pass_result *r)
     when_bytes(r->bytes, bytes);
     when_bytes(r->read, read);
     when_bytes(r->sent, sent);
-    (void)printf("%s: mark %" PRIu64 " %.12s, %" PRIu64 " files, %s, read %s, sent %s, %.2f s", s->name, r->sequence,
-                 hex, r->files, bytes, read, sent, r->seconds);
+    (void)printf("%s: mark %" PRIu64 " %.12s, %" PRIu64 " files, %s, read %s, sent %s, %.2f s", s->name,
+                 r->sequence, hex, r->files, bytes, read, sent, r->seconds);
     if (r->finding_count > 0)
         (void)printf(", %" PRIu64 " findings", r->finding_count);
     (void)printf("\n");
@@ -288,7 +289,8 @@ run_once(struct agent *a, char *const *names, int count)
         json_add(results, &one);
         pass_result_free(&r);
         /* Without a site the others fail alike. */
-        stop = atomic_load(&a->stop) || t.refused_by_site || (kind != ERR_OK && a->link == NULL && wait_left <= 0);
+        stop = atomic_load(&a->stop) || t.refused_by_site ||
+               (kind != ERR_OK && a->link == NULL && wait_left <= 0);
     }
     if (a->cloned)
         status = worse(status, EXIT_FINDINGS);

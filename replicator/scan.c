@@ -59,7 +59,8 @@ open_root(struct pass *p, struct err *err)
     if (kind == ERR_OK)
         kind = list_names(d, &d->names, err);
     /* A file system that is not mounted looks like an empty directory; a mark of it would read as "all deleted". */
-    if (kind == ERR_OK && d->names.count == 0 && p->headed && !p->agent->opt.allow_empty && p->head_files > 0) {
+    if (kind == ERR_OK && d->names.count == 0 && p->headed && !p->agent->opt.allow_empty &&
+        p->head_files > 0) {
         kind = err_set(err, ERR_REFUSED, "\"%s\" is empty, but its newest mark has %llu files", path,
                        (unsigned long long)p->head_files);
         err_hint(err, "is the file system mounted? if all was deleted: farshore-agent once --allow-empty %s",

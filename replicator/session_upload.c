@@ -77,8 +77,6 @@ upload_begin(struct session *s, const struct wire_begin *m, struct err *err)
     enum err_kind kind = look_up(up, err);
     row.base = up->head.mark.sequence;
     if (kind == ERR_OK)
-        kind = upload_quota(up, err);
-    if (kind == ERR_OK)
         kind = stage_new(s->site->store, &row, &up->stage, err);
     if (kind != ERR_OK)
         return kind;

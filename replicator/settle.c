@@ -24,8 +24,8 @@ facts_of(const struct statx *st, struct facts *ret)
 bool
 facts_same(const struct facts *a, const struct facts *b)
 {
-    return a->inode == b->inode && a->size == b->size && a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns &&
-           a->ctime_s == b->ctime_s && a->ctime_ns == b->ctime_ns;
+    return a->inode == b->inode && a->size == b->size && a->mtime_s == b->mtime_s &&
+           a->mtime_ns == b->mtime_ns && a->ctime_s == b->ctime_s && a->ctime_ns == b->ctime_ns;
 }
 
 /* Was it in a mark that has a receipt?  What a pass read that came to no mark may never have reached the site. */
@@ -130,7 +130,8 @@ settle_file(struct pass *p, const struct settle *s, bool *ret_settled, struct er
         return ERR_OK;
     }
     if (!same && !grown)
-        pass_finding(p, f->dir, f->item->entry.name, f->item->entry.name_bytes, "it changed each time it was read");
+        pass_finding(p, f->dir, f->item->entry.name, f->item->entry.name_bytes,
+                     "it changed each time it was read");
     AUTO(buf_free) struct buf set = { 0 };
     struct err why = { 0 };
     if (xattrs_of_fd(s->fd, &set, &why) != ERR_OK) {

@@ -175,6 +175,7 @@ mark_json(const struct source *s, struct json *array)
     json_number(j, "sequence", (int64_t)s->newest.mark.sequence);
     json_text(j, "time", time);
     json_text(j, "received", received);
+    json_number(j, "started", s->newest.mark.started_ns / 1000000000);
     json_number(j, "age_s", (when_now_ns() - s->newest.mark.started_ns) / 1000000000);
     json_number(j, "bytes", (int64_t)s->newest.mark.bytes);
     json_number(j, "files", (int64_t)s->newest.mark.files);

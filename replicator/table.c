@@ -184,8 +184,8 @@ table_find(struct table_view *v, const struct table_key *key, struct table_row *
 {
     uint8_t room[TABLE_KEY_BYTES];
     struct kv_bytes value;
-    enum err_kind kind =
-        kv_get(v->txn, TABLE_FILES, (struct kv_bytes){ room, table_key_bytes(key, room) }, &value, NULL);
+    enum err_kind kind = kv_get(v->txn, TABLE_FILES, (struct kv_bytes){ room, table_key_bytes(key, room) },
+                                &value, NULL);
     if (kind == ERR_OK)
         kind = table_row_parse(value.at, value.size, ret, NULL);
     return kind == ERR_CORRUPT ? ERR_ABSENT : kind;
@@ -276,7 +276,8 @@ gather_put(struct table *t, unsigned table, const struct buf *row, size_t key_si
         g->room = g->room == 0 ? 256 : 2 * g->room;
         g->puts = mem_grow(g->puts, g->room, sizeof(*g->puts));
     }
-    g->puts[g->count++] = (struct put){ table, (uint32_t)key_size, (uint32_t)(row->size - key_size), g->bytes.size };
+    g->puts[g->count++] = (struct put){ table, (uint32_t)key_size, (uint32_t)(row->size - key_size),
+                                        g->bytes.size };
     buf_put(&g->bytes, row->at, row->size);
     bool full = g->bytes.size >= PUT_BYTES_MAX || g->count >= PUT_ROWS_MAX;
     pthread_mutex_unlock(&t->lock);

@@ -14,7 +14,8 @@
 #include "common/hash.h"
 #include "common/limits.h"
 
-#define TABLE_MAP_BYTES (1ull << 36) /* sparse, set once: enough for 190 TB of files, and for a sanitizer's address space */
+#define TABLE_MAP_BYTES                                                                                      \
+    (1ull << 36) /* sparse, set once: enough for 190 TB of files, and for a sanitizer's address space */
 
 struct table;
 ERR_CHECK enum err_kind table_open(int dir_fd, const char *state, struct table **ret, struct err *err);
@@ -22,12 +23,13 @@ void table_close(struct table **t);
 
 struct table_source { /* of one source; a number is never given to another */
     uint32_t number;
-    uint64_t pass;  /* passes so far */
-    uint8_t epoch;  /* rows not put again in this one are those of vanished inodes */
+    uint64_t pass; /* passes so far */
+    uint8_t epoch; /* rows not put again in this one are those of vanished inodes */
 };
 #define TABLE_SWEEP_PASSES 32u
 /* Begin a pass: the source's number, its pass count raised.  A new source gets a number. */
-ERR_CHECK enum err_kind table_begin(struct table *t, const char *source, struct table_source *ret, struct err *err);
+ERR_CHECK enum err_kind table_begin(struct table *t, const char *source, struct table_source *ret,
+                                    struct err *err);
 /* A pass ended well: what was gathered is committed; now and then rows of vanished inodes are swept. */
 ERR_CHECK enum err_kind table_end(struct table *t, const struct table_source *s, struct err *err);
 /* Forget all about a source (NULL: about all sources). */
@@ -42,17 +44,18 @@ struct table_row {
     uint64_t size;
     int64_t mtime_s, ctime_s;
     uint32_t mtime_ns, ctime_ns;
-    int64_t read_ns;       /* when the reading began: also ties block rows to this row */
-    uint64_t sequence;     /* of the mark whose pass read it */
+    int64_t read_ns;   /* when the reading began: also ties block rows to this row */
+    uint64_t sequence; /* of the mark whose pass read it */
     uint8_t epoch;
-    struct digest digest;  /* of the content; zeros for what is not a file */
-    uint32_t xattrs_bytes; /* of the encoded set */
+    struct digest digest;             /* of the content; zeros for what is not a file */
+    uint32_t xattrs_bytes;            /* of the encoded set */
     uint8_t xattrs[XATTR_INLINE_MAX]; /* [xattrs_bytes], or where it is larger the digest of the set */
 };
 /* For tests and both directions: the encoding of a row. */
 struct buf;
 void table_row_encode(const struct table_row *r, struct buf *ret);
-ERR_CHECK enum err_kind table_row_parse(const void *bytes, size_t size, struct table_row *ret, struct err *err);
+ERR_CHECK enum err_kind table_row_parse(const void *bytes, size_t size, struct table_row *ret,
+                                        struct err *err);
 
 /* A view of what is committed, for one thread; renew it now and then: an old view keeps pages from being used again. */
 struct table_view;
@@ -65,13 +68,14 @@ struct table_prints { /* of the blocks of one map, at one reading */
     uint32_t count;
     uint8_t at[MAP_BLOCKS][TABLE_PRINT_BYTES];
 };
-ERR_CHECK enum err_kind table_find_prints(struct table_view *v, const struct table_key *key, uint64_t map, int64_t read_ns,
-                                          struct table_prints *ret);
+ERR_CHECK enum err_kind table_find_prints(struct table_view *v, const struct table_key *key, uint64_t map,
+                                          int64_t read_ns, struct table_prints *ret);
 
 ERR_CHECK enum err_kind table_put(struct table *t, const struct table_key *key, const struct table_row *row,
                                   struct err *err);
-ERR_CHECK enum err_kind table_put_prints(struct table *t, const struct table_key *key, uint64_t map, int64_t read_ns,
-                                         const struct digest *blocks, size_t count, struct err *err);
+ERR_CHECK enum err_kind table_put_prints(struct table *t, const struct table_key *key, uint64_t map,
+                                         int64_t read_ns, const struct digest *blocks, size_t count,
+                                         struct err *err);
 ERR_CHECK enum err_kind table_flush(struct table *t, struct err *err);
 
 #endif

@@ -8,7 +8,7 @@
 #include "common/mem.h"
 #include "replicator/table_internal.h"
 
-#define DELETE_MAX 4000u /* rows a transaction: each may dirty a page of its own */
+#define DELETE_MAX 4000u                   /* rows a transaction: each may dirty a page of its own */
 static const char next_key[] = "\001next"; /* no source is named so */
 
 static void
@@ -202,8 +202,8 @@ list_sources(struct table *t, const char *source, struct buf *ret_names, struct 
     if (kind != ERR_OK)
         return kind;
     struct kv_bytes key, value;
-    for (kind = kv_seek(w, (struct kv_bytes){ NULL, 0 }, &key, &value, NULL); kind == ERR_OK || kind == ERR_CORRUPT;
-         kind = kv_next(w, &key, &value, NULL)) {
+    for (kind = kv_seek(w, (struct kv_bytes){ NULL, 0 }, &key, &value, NULL);
+         kind == ERR_OK || kind == ERR_CORRUPT; kind = kv_next(w, &key, &value, NULL)) {
         bool counter = key.size == strlen(next_key) && memcmp(key.at, next_key, key.size) == 0;
         bool other = source != NULL && (key.size != strlen(source) || memcmp(key.at, source, key.size) != 0);
         if (!counter && !other)

@@ -191,7 +191,8 @@ window_base(struct window *win, unsigned worker)
 {
     if (!win->known || atomic_load(&win->barren))
         return NULL;
-    if (win->base[worker] == NULL && delta_base_new(win->pieces, win->asks, &win->base[worker], NULL) != ERR_OK) {
+    if (win->base[worker] == NULL &&
+        delta_base_new(win->pieces, win->asks, &win->base[worker], NULL) != ERR_OK) {
         /* Sums that would make librsync's table quadratic, by a hostile site or a hostile row: sent as literals. */
         win->base[worker] = NULL;
         window_barren(win);

@@ -75,9 +75,9 @@ static enum err_kind
 do_read(struct worker *w, struct unit *u, struct err *err)
 {
     bool asked = false;
-    enum err_kind kind = unit_read(w, u, err);
+    enum err_kind kind = read_unit(w, u, err);
     if (kind == ERR_OK)
-        kind = unit_ask(w, u, &asked, err);
+        kind = ask_unit(w, u, &asked, err);
     /* From here on an asked unit belongs to whoever gets its answer. */
     if (kind == ERR_OK && !asked)
         unit_done(u);
@@ -104,7 +104,7 @@ worker_main(void *arg)
         case JOB_END:
             return NULL;
         case JOB_ANSWER:
-            kind = unit_answer(w, u, &err);
+            kind = answer_unit(w, u, &err);
             break;
         case JOB_SEND:
             kind = object_send(p, &err);

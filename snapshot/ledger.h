@@ -38,11 +38,13 @@ ERR_CHECK enum err_kind ledger_make(int dir_fd, struct err *err); /* an empty on
 void ledger_close(struct ledger **l);
 struct ledger_head ledger_head(const struct ledger *l);
 /* The root when it had size leaves (1..now), from the hashes of leaves that are kept in memory (32 bytes each). */
-ERR_CHECK enum err_kind ledger_root_at(const struct ledger *l, uint64_t size, struct digest *ret, struct err *err);
+ERR_CHECK enum err_kind ledger_root_at(const struct ledger *l, uint64_t size, struct digest *ret,
+                                       struct err *err);
 
 /* Reserve disk space, so that a later append cannot meet a full disk.  Errors: ERR_FULL. */
 ERR_CHECK enum err_kind ledger_reserve(struct ledger *l, size_t leaf_bytes, struct err *err);
-/* Append one leaf, for which space was reserved; synced when it returns; ledger/head follows without a sync.  A failed sync: the caller exits. */
+/* Append one leaf, for which space was reserved; synced when it returns.  ledger/head follows without a sync.  A failed sync: the
+ * caller exits. */
 ERR_CHECK enum err_kind ledger_append(struct ledger *l, const void *leaf, size_t size, struct ledger_head *ret,
                                       struct err *err);
 

@@ -31,6 +31,14 @@ reader_find(struct reader *r, enum object_kind what, const struct digest *digest
     return kind;
 }
 
+/* Absent is what nobody ever wrote; what a row speaks of and is not there is damage. */
+static enum err_kind
+missing(uint64_t blob, struct err *err)
+{
+    return err_set(err, ERR_CORRUPT, "the index has no blob %llu, which it names elsewhere",
+                   (unsigned long long)blob);
+}
+
 /* The bytes of an object as they lie, unchecked. */
 static enum err_kind
 object_bytes(struct reader *r, enum object_kind what, const struct digest *digest, struct buf *ret,
@@ -40,10 +48,11 @@ object_bytes(struct reader *r, enum object_kind what, const struct digest *diges
     struct cached *c = NULL;
     enum err_kind kind = reader_find(r, what, digest, &place, err);
 
-    if (kind == ERR_OK)
-        kind = reader_take(r, place.blob, &c, err);
     if (kind != ERR_OK)
         return kind;
+    kind = reader_take(r, place.blob, &c, err);
+    if (kind != ERR_OK)
+        return kind == ERR_ABSENT ? missing(place.blob, err) : kind;
     if (place.off > c->raw || place.len > c->raw - place.off)
         kind = err_set(err, ERR_CORRUPT, "an object lies outside of blob %llu",
                        (unsigned long long)place.blob);
@@ -222,8 +231,7 @@ reader_raw(struct reader *r, const struct map *m, uint32_t off, uint32_t len, ui
         struct cached *c = NULL;
         const enum err_kind kind = reader_take(r, e->blob, &c, err);
         if (kind != ERR_OK)
-            return kind == ERR_ABSENT ? err_prefix(err, ERR_CORRUPT, "a map names a blob that is missing")
-                                      : kind;
+            return kind == ERR_ABSENT ? missing(e->blob, err) : kind;
         const bool inside = e->off <= c->raw && skip + n <= c->raw - e->off;
         if (inside)
             memcpy(ret + start, c->bytes + e->off + skip, n);

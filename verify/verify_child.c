@@ -61,6 +61,23 @@ die_of_it(int signal_number)
     (void)raise(signal_number);
 }
 
+/* kv.c ends a process politely on a bad page of the map unless it finds a handler: this child dies of it, and its parent says so.
+ * The handler is gone when it returns, and the fault comes again. */
+static void
+fault_again(int signal_number)
+{
+    (void)signal_number;
+}
+
+static void
+child_do(const struct child *c, int fd)
+{
+    const struct sigaction once = { .sa_handler = fault_again, .sa_flags = (int)SA_RESETHAND };
+
+    (void)sigaction(SIGBUS, &once, NULL);
+    c->run(c->run_arg, fd);
+}
+
 enum err_kind
 child_run(const struct child *c, int *ret_signal, struct err *err)
 {
@@ -84,7 +101,7 @@ child_run(const struct child *c, int *ret_signal, struct err *err)
         /* It must not outlive who would read its findings; the second look closes the gap before the first. */
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() == parent)
-            c->run(c->run_arg, ends[1]);
+            child_do(c, ends[1]);
         _exit(0);
     }
     auto_close(&ends[1]);
@@ -92,6 +109,8 @@ child_run(const struct child *c, int *ret_signal, struct err *err)
     auto_close(&ends[0]);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    if (kind == ERR_OK && WIFEXITED(status) && WEXITSTATUS(status) != 0)
+        return err_set(err, ERR_IO, "the child process ended with status %d", WEXITSTATUS(status));
     *ret_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     return kind;
 }

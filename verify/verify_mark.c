@@ -56,7 +56,7 @@ marks_load(struct verify *v, struct err *err, enum err_kind *ret_kind)
     *ret_kind = kind;
 }
 
-static void
+static bool
 copy_check(struct verify *v, const struct vmark *m, const struct buf *text)
 {
     AUTO(reader_free) struct reader *r = reader_new(v->store, m->city, 2 * BLOB_RAW_MAX);
@@ -72,10 +72,17 @@ copy_check(struct verify *v, const struct vmark *m, const struct buf *text)
     buf_u64(&want, (uint64_t)m->row.received_ns);
     if (reader_blob(r, m->row.blob, &found, &err) != ERR_OK) {
         AUTO(auto_free) char *why = mem_text("its record in the pack cannot be read: %s", err.text);
-        tell(v, m, why);
-    } else if (found.size != want.size || memcmp(found.at, want.at, want.size) != 0) {
+        /* Of the whole store, the sweep says what is wrong with the blob; what it hits is said here. */
+        if (v->whole)
+            sink_hit(v->sink, &(struct finding){ .text = why, .source = m->source, .mark = m->id });
+        else
+            tell(v, m, why);
+        return false;
+    }
+    if (found.size != want.size || memcmp(found.at, want.at, want.size) != 0) {
         tell(v, m, "its record in the pack is not the one in the index");
     }
+    return true;
 }
 
 static bool
@@ -109,8 +116,7 @@ record_check(struct verify *v, struct vmark *m, const struct vmark *before)
         else if (!hash_same(&m->row.mark.previous, first ? &none : &before->row.id))
             tell(v, m, "it does not name the mark before it");
     }
-    copy_check(v, m, &text);
-    return sink_findings(v->sink) == findings;
+    return copy_check(v, m, &text) && sink_findings(v->sink) == findings;
 }
 
 void

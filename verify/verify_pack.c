@@ -24,6 +24,8 @@ struct pack {
     struct index_pack row;
     uint64_t rows;    /* blobs that the index says lie in it */
     uint64_t headers; /* of these, met from header to header */
+    uint64_t bytes;   /* of its file */
+    bool lost;        /* it cannot be opened: said once, and none of its blobs is tried */
 };
 struct sweep {
     struct verify *v;
@@ -230,6 +232,15 @@ job_run(void *arg)
 static void
 blobs_read(struct sweep *s)
 {
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->todo_count; i++) {
+        const struct pack *const p = pack_find(s, s->todo[i].pack);
+
+        if (p == NULL || !p->lost)
+            s->todo[kept++] = s->todo[i];
+    }
+    s->todo_count = kept;
     if (s->todo_count > 0)
         qsort(s->todo, s->todo_count, sizeof *s->todo, place_order);
     for (size_t from = 0; from < s->todo_count; from += SWEEP_BLOBS) {
@@ -312,44 +323,52 @@ table_check(struct sweep *s, uint64_t bytes)
     return kind == ERR_OK && text[0] == '\0';
 }
 
+/* The file and its own header. */
 static void
-pack_check(struct sweep *s, struct pack *p)
+pack_open(struct sweep *s, struct pack *p)
 {
     struct verify *const v = s->v;
     struct err err = { 0 };
-    uint64_t bytes = 0;
     uint32_t city = 0;
-    char text[200];
-    enum err_kind kind = packs_check(v->store->packs, p->number, &city, &bytes, &err);
+    char text[700];
 
-    if (kind != ERR_OK) {
-        finding(v, "pack", p->number, 0, err.text);
-        return;
-    }
-    if (city != p->row.city || bytes < p->row.committed) {
+    if (packs_check(v->store->packs, p->number, &city, &p->bytes, &err) != ERR_OK) {
+        p->lost = true;
+        (void)snprintf(text, sizeof text, "%s; none of its %llu blobs can be read", err.text,
+                       (unsigned long long)p->rows);
+        finding(v, "pack", p->number, 0, text);
+    } else if (city != p->row.city || p->bytes < p->row.committed) {
         (void)snprintf(text, sizeof text,
                        "pack %llu: %llu bytes of city %u, where the index has %llu of city %u",
-                       (unsigned long long)p->number, (unsigned long long)bytes, city,
+                       (unsigned long long)p->number, (unsigned long long)p->bytes, city,
                        (unsigned long long)p->row.committed, p->row.city);
-        finding(v, "pack", p->number, bytes, text);
+        finding(v, "pack", p->number, p->bytes, text);
     }
+}
+
+/* From header to header. */
+static void
+pack_walk(struct sweep *s, struct pack *p)
+{
+    struct verify *const v = s->v;
+    struct err err = { 0 };
+    char text[200];
+
     s->at = p;
     s->chain = s->tables = 0;
     s->last_kind = 0;
-    kind = kv_begin(v->store->kv, false, &s->txn, &err);
+    enum err_kind kind = kv_begin(v->store->kv, false, &s->txn, &err);
     if (kind == ERR_OK && p->row.committed > PACK_HEADER_BYTES)
         kind = packs_headers(v->store->packs, p->number, p->row.committed, header_met, s, &err);
     kv_abort(&s->txn);
     if (kind != ERR_OK) {
         finding(v, "pack", p->number, 0, err.text);
-        return;
-    }
-    if (p->headers < p->rows) {
+    } else if (p->headers < p->rows) {
         (void)snprintf(text, sizeof text,
                        "pack %llu: %llu blobs of the index are not in its chain of headers",
                        (unsigned long long)p->number, (unsigned long long)(p->rows - p->headers));
         finding(v, "pack", p->number, 0, text);
-    } else if (table_check(s, bytes)) {
+    } else if (table_check(s, p->bytes)) {
         v->packs[1]++;
     }
 }
@@ -413,9 +432,12 @@ packs_verify(struct verify *v)
     if (rows_read(&s, &err) != ERR_OK)
         sink_text(v->sink, "index", "%s", err.text);
     v->packs[0] = s.pack_count;
+    for (size_t i = 0; i < s.pack_count; i++)
+        pack_open(&s, &s.packs[i]);
     blobs_read(&s);
     for (size_t i = 0; i < s.pack_count; i++)
-        pack_check(&s, &s.packs[i]);
+        if (!s.packs[i].lost)
+            pack_walk(&s, &s.packs[i]);
     strangers(&s);
     free(s.packs);
     free(s.todo);

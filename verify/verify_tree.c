@@ -23,7 +23,7 @@ struct tree {
     struct units *units;
     struct todo *stack; /* [depth], owned; pages to read */
     size_t depth, room;
-    const struct reader_file *file; /* the one that is walked */
+    uint64_t file_bytes; /* of the file that is walked */
 };
 
 struct digest
@@ -65,7 +65,7 @@ part_visit(void *arg, const struct walk_part *p, struct err *err)
     (void)err;
     if (p->zero)
         return ERR_OK;
-    if (t->file->size <= BLOCK_BYTES)
+    if (t->file_bytes <= BLOCK_BYTES)
         units_block(t->units, &p->digest, (uint32_t)p->bytes);
     else if (fresh(t->v, OBJECT_MAP, &p->digest))
         units_map(t->units, &p->digest, (uint32_t)p->bytes);
@@ -108,7 +108,7 @@ file_visit(struct tree *t, const struct tree_entry *e)
         return;
     atomic_fetch_add(&t->v->files, 1);
     atomic_fetch_add(&t->v->file_bytes, e->size);
-    t->file = &f;
+    t->file_bytes = e->size;
     if (walk_file(t->v->reader, &f, &parts, &err) != ERR_OK)
         sink_text(t->v->sink, "tree", "%s", err.text);
 }

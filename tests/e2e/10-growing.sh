@@ -10,19 +10,21 @@ site_up
 agent_join chengdu "$W/agent"
 source_add "$W/agent" pension "$T"
 
-start "$W/writer.log" python3 -c 'import sys
+start "$W/writer.log" python3 -c 'import sys, time
 n = 700000
 with open(sys.argv[1], "ab", 0) as f:
     print("writing", flush=True)
-    while n < 4000000:
+    while True:
         f.write(b"".join(b"line %012d\n" % i for i in range(n, n + 100)))
-        n += 100' "$T/log"
+        n += 100
+        time.sleep(0.0005) # a pace: the log grows by some megabytes a second, for as long as the passes take' "$T/log"
 WRITER=$PID
 await_line "$W/writer.log" writing "$WRITER" 10
 size=$(stat -c %s "$T/log")
 for i in 1 2 3; do
     exits 0 "pass $i over a growing log is sound" farshore-agent once --state "$W/agent"
-    ok "the log grew meanwhile" test "$(stat -c %s "$T/log")" -gt "$size"
+    grew() { [ "$(stat -c %s "$T/log")" -gt "$size" ]; }
+    ok "the log grew meanwhile" await 5 grew
     size=$(stat -c %s "$T/log")
 done
 kill "$WRITER"

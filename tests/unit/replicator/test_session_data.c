@@ -72,6 +72,35 @@ some_bytes(uint64_t seed)
     return bytes;
 }
 
+/* WANT: a range that ends with the file, and one of a file that is not there. */
+static void
+ranges(struct peer *p, const struct wire_base *base, const struct wire_base *other, const uint8_t *bytes)
+{
+    struct wire_frame f = { 0 };
+    struct wire_sums s;
+    struct buf b = { 0 }, sums = { 0 };
+
+    const struct wire_want want = { 3, *base, 8192, FILE_BYTES - 8192 }, unknown = { 4, *other, 0, 100 };
+    wire_put_want(&want, &b);
+    peer_send(p, WIRE_WANT, &b);
+    peer_expect(p, WIRE_SUMS, &f);
+    assert_int_equal(wire_get_sums(f.payload.at, f.payload.size, &s, NULL), ERR_OK);
+    assert_int_equal(delta_sums(bytes + 8192, FILE_BYTES - 8192, &sums, NULL), ERR_OK);
+    assert_int_equal(s.id, 3);
+    assert_true(s.known);
+    assert_int_equal(s.sums_bytes, sums.size);
+    assert_memory_equal(s.sums, sums.at, sums.size);
+    buf_free(&f.payload);
+    wire_put_want(&unknown, &b);
+    peer_send(p, WIRE_WANT, &b);
+    peer_expect(p, WIRE_SUMS, &f);
+    assert_int_equal(wire_get_sums(f.payload.at, f.payload.size, &s, NULL), ERR_OK);
+    assert_int_equal(s.id, 4);
+    assert_false(s.known);
+    buf_free(&f.payload);
+    buf_free(&sums);
+}
+
 static void
 sums_are_those_of_the_old_bytes(void **state)
 {
@@ -80,7 +109,6 @@ sums_are_those_of_the_old_bytes(void **state)
     struct wire_frame f = { 0 };
     struct digest root;
     struct wire_answer a;
-    struct wire_sums s;
     struct buf b = { 0 }, sums = { 0 };
     uint8_t *const bytes = some_bytes(7);
 
@@ -122,25 +150,7 @@ sums_are_those_of_the_old_bytes(void **state)
     assert_int_equal(a.at[5].status, WIRE_HAVE);
     free(a.at);
     buf_free(&f.payload);
-    const struct wire_want want = { 3, base, 8192, FILE_BYTES - 8192 }, unknown = { 4, other, 0, 100 };
-    wire_put_want(&want, &b);
-    peer_send(&p, WIRE_WANT, &b);
-    peer_expect(&p, WIRE_SUMS, &f);
-    assert_int_equal(wire_get_sums(f.payload.at, f.payload.size, &s, NULL), ERR_OK);
-    sums.size = 0;
-    assert_int_equal(delta_sums(bytes + 8192, FILE_BYTES - 8192, &sums, NULL), ERR_OK);
-    assert_int_equal(s.id, 3);
-    assert_true(s.known);
-    assert_int_equal(s.sums_bytes, sums.size);
-    assert_memory_equal(s.sums, sums.at, sums.size);
-    buf_free(&f.payload);
-    wire_put_want(&unknown, &b);
-    peer_send(&p, WIRE_WANT, &b);
-    peer_expect(&p, WIRE_SUMS, &f);
-    assert_int_equal(wire_get_sums(f.payload.at, f.payload.size, &s, NULL), ERR_OK);
-    assert_int_equal(s.id, 4);
-    assert_false(s.known);
-    buf_free(&f.payload);
+    ranges(&p, &base, &other, bytes);
     buf_free(&sums);
     peer_close(&p);
     rig_free(&r);
@@ -252,6 +262,28 @@ another_city_is_told_nothing(void **state)
     free(bytes);
 }
 
+static void
+a_blob_that_does_not_open_is_refused(void **state)
+{
+    static const uint8_t junk[100] = { 1, 2, 3 };
+    const struct wire_blob m = { 0, 5000, 1, junk, sizeof junk };
+    struct rig r = { 0 };
+    struct peer p;
+    struct wire_frame f = { 0 };
+    struct buf b = { 0 };
+
+    rig_new(state, &r);
+    peer_join(&r, "chengdu");
+    peer_hello(&r, "chengdu", &p);
+    peer_begin(&p, "pension", &f);
+    wire_put_blob(&m, &b);
+    peer_send(&p, WIRE_BLOB, &b);
+    peer_expect_error(&p, ERR_PROTOCOL, "BLOB 0:");
+    buf_free(&f.payload);
+    peer_close(&p);
+    rig_free(&r);
+}
+
 int
 main(void)
 {
@@ -259,6 +291,7 @@ main(void)
         unit_test_in_dir(sums_are_those_of_the_old_bytes),
         unit_test_in_dir(pages_of_the_head_mark_and_no_others_are_given),
         unit_test_in_dir(another_city_is_told_nothing),
+        unit_test_in_dir(a_blob_that_does_not_open_is_refused),
     };
 
     return cmocka_run_group_tests_name("replicator/session_data", tests, NULL, NULL);

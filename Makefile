@@ -2,6 +2,7 @@
 VERSION := 0.1.0
 CC      ?= cc
 BUILD   ?= build
+Q       := $(if $(V),,@)# V=1 shows the whole commands
 CFLAGS  ?= -O2 -g
 prefix  ?= /usr/local
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wcast-qual -Wformat=2 \
@@ -37,18 +38,20 @@ all: $(PROGRAMS:%=$(BUILD)/%)
 
 $(BUILD)/libfarshore.a: $(LIB_OBJS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 $(BUILD)/farshore-site: $(SITE_OBJS) $(WIRE_OBJS) $(BUILD)/libfarshore.a
 $(BUILD)/farshore-agent: $(AGENT_OBJS) $(WIRE_OBJS) $(BUILD)/libfarshore.a
 $(BUILD)/farshore-snapshot: $(LIST:%=$(BUILD)/snapshot/%.o) $(BUILD)/libfarshore.a
 $(BUILD)/farshore-verify: $(VERIFY:%=$(BUILD)/verify/%.o) $(BUILD)/libfarshore.a
 $(BUILD)/farshore-restore: $(RESTORE:%=$(BUILD)/restore/%.o) $(BUILD)/libfarshore.a
 $(PROGRAMS:%=$(BUILD)/%):
-	$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD $@"
+	$(Q)$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(OURS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC $<"
+	$(Q)$(CC) $(OURS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Unit tests: tests/unit/FOLDER/test_NAME.c for FOLDER/NAME.c; WRAP_FOLDER/NAME holds the linker's --wrap options.
 UNITS_common     := bytes io fs log when pool conf opt json hash seal sign zip ring kv kv_check pki channel channel_context channel_tcp
@@ -111,7 +114,8 @@ EXTRA_snapshot/tree_page := $(TREE_FIXTURE)
 .SECONDEXPANSION:
 $(TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/$$(dir $$*)test_$$(notdir $$*).o $(BUILD)/tests/unit/unit.o \
           $$(EXTRA_$$*) $(WIRE_OBJS) $(BUILD)/libfarshore.a
-	$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) $(WRAP_$*) -o $@ $^ -lcmocka $(LIBS)
+	@echo "  LD $@"
+	$(Q)$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) $(WRAP_$*) -o $@ $^ -lcmocka $(LIBS)
 
 include tests.mk
 

@@ -184,9 +184,10 @@ open_env(struct kv *kv, const struct kv_options *o, struct err *err)
 static void
 map_broke(int signal_number)
 {
-    static const char text[] = "farshore: a page of an index cannot be read: its file was cut short, or the disk fails\n"
-                               "  hint: farshore-verify store says what is damaged; farshore-snapshot reindex makes a site's index "
-                               "anew; an agent's table may be deleted\n";
+    static const char text[] =
+        "farshore: a page of an index cannot be read: its file was cut short, or the disk fails\n"
+        "  hint: farshore-verify store says what is damaged; farshore-snapshot reindex makes a site's index "
+        "anew; an agent's table may be deleted\n";
 
     (void)signal_number;
     (void)!write(STDERR_FILENO, text, sizeof text - 1);

@@ -11,7 +11,7 @@ E2E      := 01-roundtrip 02-nights 03-points 04-pki 05-wire-abuse 06-receipts 07
             11-plain-io 12-config 13-daemon 14-restore-safety
 # Under TSan a pass takes twenty times as long: those that make the threads meet.
 E2E_TSAN := 02-nights 13-daemon
-FUZZ := page map mark delta frame item token
+FUZZ     := conf delta frame item map mark pack page token
 JOBS     ?= $(shell nproc)
 KILLS    ?= 12
 FLIPS    ?= 60

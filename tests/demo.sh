@@ -25,7 +25,7 @@ bold=$(tput bold 2>/dev/null || true) plain=$(tput sgr0 2>/dev/null || true)
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { # the command as a user would type it, then what it prints
     printf '  $ %s\n' "$(sed "s|$W|DEMO|g" <<<"$*")"
-    "$@" 2>&1 </dev/null | sed "s|$W|DEMO|g; s|^|    |" | cut -c1-150
+    "$@" 2>&1 </dev/null | sed "s|$W|DEMO|g; s|^|    |" | cut -c1-230
     local status=${PIPESTATUS[0]}
     [ "$status" = 0 ] || { echo "demo: that ended with status $status; the demonstration fails"; exit 1; }
 }
@@ -48,7 +48,11 @@ s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 show farshore-site init --store "$W/site" --name sichuan --address "127.0.0.1:$port"
 farshore-site serve --store "$W/site" 2>"$W/site.log" </dev/null &
 SITE=$!
-timeout 30 tail -n +1 -f -s 0.05 --pid=$SITE "$W/site.log" | grep -m1 'listening on' | sed 's/^/    /' || exit 1
+until grep -q 'listening on' "$W/site.log"; do # a poll on the condition; the site ends by itself if it cannot listen
+    kill -0 "$SITE" 2>/dev/null || { cat "$W/site.log"; exit 1; }
+    sleep 0.05
+done
+sed 's/^/    /' "$W/site.log"
 
 say "2. A city joins with a one-time token; its keys never leave it"
 token=$(farshore-site token --store "$W/site" chengdu) || exit 1
@@ -101,8 +105,11 @@ show farshore-verify mark --store "$W/site" chengdu/pension --against "$W/pensio
 
 say "7. And the day before? Each mark stands on its own"
 older=$(farshore-snapshot list --store "$W/site" --json chengdu/pension | jq -r '.marks[0].id')
-show farshore-snapshot diff --store "$W/site" "@${older:0:12}" chengdu/pension --json >"$W/diff"
-echo "    $(grep -o '"path"' "$W/diff" | wc -l) paths differ between the two nights (farshore-snapshot diff)"
+echo "  \$ farshore-snapshot diff --store DEMO/site @${older:0:12} chengdu/pension"
+farshore-snapshot diff --store "$W/site" "@${older:0:12}" chengdu/pension >"$W/diff"
+[ $? = 1 ] || { echo "demo: the two nights should differ"; exit 1; }
+head -n 4 "$W/diff" | sed 's/^/    /'
+echo "    ... $(wc -l <"$W/diff") lines"
 show farshore-restore files --store "$W/site" "chengdu/pension@${older:0:12}" "$W/yesterday"
 prove "it is whole, with the directory that was moved in its old place" test -d "$W/yesterday/docs/01"
 show farshore-verify mark --store "$W/site" "chengdu/pension@${older:0:12}" --against "$W/yesterday"
@@ -124,7 +131,7 @@ P
 echo "  \$ farshore-verify store --store DEMO/site"
 farshore-verify store --store "$W/site" >"$W/found" 2>&1
 status=$?
-sed "s|$W|DEMO|g; s|^|    |" "$W/found" | cut -c1-150 | head -n 12
+sed "s|$W|DEMO|g; s|^|    |" "$W/found" | cut -c1-230 | head -n 12
 [ $status = 1 ] || { echo "demo: a flipped bit was not found"; exit 1; }
 echo "    proven: exit status 1, with findings"
 

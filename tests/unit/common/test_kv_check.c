@@ -24,7 +24,7 @@ static const struct kv_options reader = { names, 3, false, MAP_BYTES_SMALL };
 struct findings {
     unsigned count;
     uint64_t page;
-    char first[200];
+    char first[560];
 };
 
 static void

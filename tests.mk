@@ -46,6 +46,7 @@ fault: all
 	@$(TALLY) start
 	@TALLY_SECONDS=14400 $(TALLY) run fault/kill env BUILD=$(BUILD) tests/fault/kill.sh $(or $(N),300)
 	@TALLY_SECONDS=14400 $(TALLY) run fault/flip env BUILD=$(BUILD) tests/fault/flip.sh $(or $(N),2000)
+	@TALLY_SECONDS=14400 $(TALLY) run fault/million env BUILD=$(BUILD) tests/fault/million.sh
 	@$(TALLY) sum
 
 # --- Parts of `make check`: each adds to the tally that is open.

@@ -23,6 +23,9 @@
 #define META_PAGE_SIZE_AT 40u
 #define META_MAGIC 0xBEEFC0DEu
 
+/* Is this thread inside of LMDB?  For map_broke. */
+static _Thread_local volatile sig_atomic_t in_lmdb;
+
 struct kv {
     MDB_env *env;
     MDB_dbi tables[TABLES_MAX];
@@ -58,6 +61,7 @@ fail(struct err *err, int rc, const char *what)
     case MDB_INVALID:
     case MDB_VERSION_MISMATCH:
     case MDB_INCOMPATIBLE:
+    case MDB_BAD_TXN: /* one that met damage before; nothing else of ours makes one */
         kind = ERR_CORRUPT;
         break;
     case MDB_MAP_FULL:
@@ -133,7 +137,9 @@ open_tables(struct kv *kv, const struct kv_options *o, struct err *err)
     if (rc != 0)
         return fail(err, rc, "begin a transaction of the index");
     for (size_t i = 0; i < o->count && rc == 0; i++) {
+        in_lmdb = 1;
         rc = mdb_dbi_open(txn, o->tables[i], o->write ? MDB_CREATE : 0, &kv->tables[i]);
+        in_lmdb = 0;
         if (rc == 0)
             rc = mdb_dbi_flags(txn, kv->tables[i], &flags);
         /* A table of another kind is damage: nobody here makes one. */
@@ -156,6 +162,44 @@ open_tables(struct kv *kv, const struct kv_options *o, struct err *err)
     return rc == 0 ? ERR_OK : fail(err, rc, "make the tables of the index");
 }
 
+/* LMDB reads through a map and believes what it reads.  A page beyond the end of a file that was cut, or one that the disk cannot
+ * read, is SIGBUS; a flipped bit in a page's structure can lead it outside of the map (SIGSEGV) or into one of its assertions. There
+ * is no way back into the code that read, so all that is left is to say so and end like any other failure. */
+static bool
+    watched; /* set once, at the first open: somebody waits for this process and wants to see it die */
+
+static void
+map_failed(void)
+{
+    static const char text[] =
+        "farshore: an index is damaged, or the disk that it lies on fails\n"
+        "  hint: farshore-verify store says what is damaged; farshore-snapshot reindex makes a site's index "
+        "anew; an agent's table may be deleted\n";
+
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_FAILED);
+}
+
+static void
+map_broke(int signal_number)
+{
+    /* A wrong pointer of our own is a bug, and shows as one. */
+    if (signal_number == SIGSEGV && in_lmdb == 0)
+        (void)signal(signal_number, SIG_DFL);
+    else
+        map_failed();
+}
+
+static void
+map_asserted(MDB_env *env, const char *text)
+{
+    (void)env;
+    (void)text;
+    if (watched)
+        abort();
+    map_failed();
+}
+
 static enum err_kind
 open_env(struct kv *kv, const struct kv_options *o, struct err *err)
 {
@@ -169,8 +213,12 @@ open_env(struct kv *kv, const struct kv_options *o, struct err *err)
     if (rc == 0)
         rc = mdb_env_set_maxdbs(kv->env, TABLES_MAX);
     errno = 0;
+    in_lmdb = 1;
+    if (rc == 0)
+        rc = mdb_env_set_assert(kv->env, map_asserted);
     if (rc == 0)
         rc = mdb_env_open(kv->env, kv->dir, MDB_NOTLS | (o->write ? 0 : MDB_RDONLY), 0600);
+    in_lmdb = 0;
     if (rc == 0)
         rc = mdb_reader_check(kv->env, &dead);
     if (rc == 0)
@@ -179,29 +227,21 @@ open_env(struct kv *kv, const struct kv_options *o, struct err *err)
     return err_prefix(err, kind, "\"%s\"", kv->dir);
 }
 
-/* LMDB reads through a map: a page beyond the end of a file that was cut, or one that the disk cannot read, is SIGBUS.  There is no
- * way back into the code that read it, so all that is left is to say so and end like any other failure. */
-static void
-map_broke(int signal_number)
-{
-    static const char text[] =
-        "farshore: a page of an index cannot be read: its file was cut short, or the disk fails\n"
-        "  hint: farshore-verify store says what is damaged; farshore-snapshot reindex makes a site's index "
-        "anew; an agent's table may be deleted\n";
-
-    (void)signal_number;
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    _exit(EXIT_FAILED);
-}
-
-/* Whoever watches a process for its death (verify) has a handler of its own, which stays. */
+/* Whoever watches a process for its death (verify) has handlers of its own, which stay. */
 static void
 watch_map(void)
 {
+    static const int signals[] = { SIGBUS, SIGSEGV };
     struct sigaction now;
 
-    if (sigaction(SIGBUS, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL)
-        (void)sigaction(SIGBUS, &(struct sigaction){ .sa_handler = map_broke }, NULL);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        const bool ours = sigaction(signals[i], NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 &&
+                          (now.sa_handler == SIG_DFL || now.sa_handler == map_broke);
+
+        watched = watched || (signals[i] == SIGBUS && !ours);
+        if (ours && now.sa_handler == SIG_DFL)
+            (void)sigaction(signals[i], &(struct sigaction){ .sa_handler = map_broke }, NULL);
+    }
 }
 
 enum err_kind
@@ -298,7 +338,9 @@ kv_commit(struct kv_txn **txn, struct err *err)
     enum err_kind kind = ERR_OK;
 
     errno = 0;
+    in_lmdb = 1;
     const int rc = mdb_txn_commit((*txn)->txn);
+    in_lmdb = 0;
     if (rc != 0)
         kind = fail(err, rc, "commit to the index");
     txn_free(txn);
@@ -364,7 +406,9 @@ kv_get(struct kv_txn *txn, unsigned table, struct kv_bytes key, struct kv_bytes 
     MDB_val v;
 
     assert(key.size >= 1 && key.size <= KV_KEY_MAX);
+    in_lmdb = 1;
     const int rc = mdb_get(txn->txn, table_of(txn, table), &k, &v);
+    in_lmdb = 0;
     if (rc != 0)
         return fail(err, rc, "read the index");
     return unwrap(table, key, &v, ret, err);
@@ -382,7 +426,9 @@ kv_put(struct kv_txn *txn, unsigned table, struct kv_bytes key, struct kv_bytes 
     buf_u64(&txn->value, kv_sum(table, key, value));
     MDB_val v = { .mv_size = txn->value.size, .mv_data = txn->value.at };
     errno = 0;
+    in_lmdb = 1;
     const int rc = mdb_put(txn->txn, table_of(txn, table), &k, &v, 0);
+    in_lmdb = 0;
     return rc == 0 ? ERR_OK : fail(err, rc, "write to the index");
 }
 
@@ -394,7 +440,9 @@ kv_del(struct kv_txn *txn, unsigned table, struct kv_bytes key, struct err *err)
 
     assert(txn->write);
     errno = 0;
+    in_lmdb = 1;
     const int rc = mdb_del(txn->txn, table_of(txn, table), &k, NULL);
+    in_lmdb = 0;
     return rc == 0 ? ERR_OK : fail(err, rc, "delete from the index");
 }
 
@@ -429,7 +477,9 @@ step(struct kv_walk *w, MDB_val k, MDB_cursor_op op, struct kv_bytes *ret_key, s
      struct err *err)
 {
     MDB_val v;
+    in_lmdb = 1;
     const int rc = mdb_cursor_get(w->cursor, &k, &v, op);
+    in_lmdb = 0;
 
     if (rc != 0)
         return fail(err, rc, "walk the index");

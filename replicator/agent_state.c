@@ -11,6 +11,7 @@
 #include "common/auto.h"
 #include "common/fs.h"
 #include "common/io.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "replicator/agent.h"
 
@@ -258,6 +259,13 @@ open_work(struct agent *a, struct err *err)
         return kind;
     sign_public(a->mark_key, a->mark_public);
     kind = table_open(a->dir_fd, a->opt.state, &a->table, err);
+    if (kind == ERR_CORRUPT) {
+        /* It holds nothing that cannot be read again. */
+        log_warn("%s; a new table is made, and everything is read again", err != NULL ? err->text : "damage");
+        (void)unlinkat(a->dir_fd, "table/data.mdb", 0);
+        (void)unlinkat(a->dir_fd, "table/lock.mdb", 0);
+        kind = table_open(a->dir_fd, a->opt.state, &a->table, err);
+    }
     return kind == ERR_OK ? mend(a, err) : kind;
 }
 

@@ -206,12 +206,12 @@ take_file(struct dir *d, struct slice *s, struct item *it, const struct statx *s
     }
     enum err_kind kind = ERR_OK;
     if (found) {
-        f.based = row.size > 0;
+        f.based = row.size > 0 && !p->whole;
         f.base = (struct wire_base){ row.digest, row.size };
         f.printed = f.based;
         f.base_read_ns = row.read_ns;
         f.base_sequence = row.sequence;
-    } else if (st->stx_size > BLOCK_BYTES && p->headed) {
+    } else if (st->stx_size > BLOCK_BYTES && p->headed && !p->whole) {
         kind = past_base(d, it->entry.name, it->entry.name_bytes, &f.based, &f.base, err);
     }
     if (kind == ERR_OK)

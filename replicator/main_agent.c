@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "common/json.h"
 #include "common/log.h"
 #include "common/opt.h"
 #include "common/pool.h"
@@ -119,14 +120,30 @@ accept_site(struct agent *a, struct err *err)
     return ERR_OK;
 }
 
+/* What join and accept did, for machines. */
+static void
+print_done(const struct agent_options *ao, const char *word)
+{
+    if (!ao->json)
+        return;
+    struct json *j = json_new();
+    json_number(j, "schema", 1);
+    json_text(j, "state", ao->state);
+    json_bool(j, word, true);
+    json_print(stdout, j);
+    json_free(&j);
+}
+
 static enum err_kind
 execute(const struct opt *o, const struct agent_options *ao, int *ret_status, struct err *err)
 {
     const char *name = o->command->name;
     if (strcmp(name, "join") == 0) {
         enum err_kind kind = agent_join(ao->state, o->operands[0], err);
-        if (kind == ERR_OK)
+        if (kind == ERR_OK) {
             log_info("joined; name the sources in \"%s/agent.conf\"", ao->state);
+            print_done(ao, "joined");
+        }
         return kind;
     }
     bool status = strcmp(name, "status") == 0;
@@ -140,6 +157,8 @@ execute(const struct opt *o, const struct agent_options *ao, int *ret_status, st
         kind = accept_site(a, err);
     else
         *ret_status = run_work(a, o);
+    if (kind == ERR_OK && strcmp(name, "accept") == 0)
+        print_done(ao, "accepted");
     agent_close(&a);
     return kind;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "common/auto.h"
 #include "common/log.h"
@@ -267,6 +268,23 @@ make_mark(struct pass *p, const struct digest *head_id, struct pass_result *ret,
     return kind == ERR_OK ? send_mark(p, &m, ret, err) : kind;
 }
 
+static uint32_t
+at_most(uint64_t value, uint32_t low, uint32_t high)
+{
+    return value < low ? low : value > high ? high : (uint32_t)value;
+}
+
+/* Half of the descriptors for files under work, a quarter for directories of units, an eighth for levels of the tree. */
+static void
+share_descriptors(struct pass *p)
+{
+    struct rlimit r;
+    uint64_t limit = getrlimit(RLIMIT_NOFILE, &r) == 0 ? r.rlim_cur : 1024;
+    p->unit_files_max = at_most(limit / 2 / p->agent->opt.workers, 16, UNIT_ITEMS_MAX);
+    p->unit_dirs_max = at_most(limit / 4 / (FRESH_MAX + UNIT_BUFFERS), 1, UNIT_DIRS_MAX);
+    p->open_levels_max = at_most(limit / 8, 8, OPEN_LEVELS_MAX);
+}
+
 static struct pass *
 pass_new(struct agent *a, const struct pass_ask *ask)
 {
@@ -275,6 +293,7 @@ pass_new(struct agent *a, const struct pass_ask *ask)
     p->source = ask->source;
     p->link = a->link;
     p->progress = ask->progress;
+    p->whole = ask->whole;
     p->read_all = a->opt.read_all || ask->source->read_all || ask->again;
     pthread_mutex_init(&p->lock, NULL);
     pthread_mutex_init(&p->blob_lock, NULL);
@@ -282,6 +301,7 @@ pass_new(struct agent *a, const struct pass_ask *ask)
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->room, NULL);
     p->people = people_new();
+    share_descriptors(p);
     return p;
 }
 

@@ -24,6 +24,7 @@
 
 #define UNIT_BUFFERS 16u  /* x 4 MiB: the memory of all bytes under way */
 #define UNIT_DIRS_MAX 32u /* directories that one unit keeps open */
+#define OPEN_LEVELS_MAX 128u /* directories above the one that is scanned that stay open */
 #define FRESH_MAX 24u     /* units ahead of the workers: 96 MiB of read-ahead */
 #define READ_TRIES 3u
 #define OBJECTS_BYTES_MAX (8u * MIB)
@@ -207,6 +208,7 @@ struct pass {
     struct table_source number;
     uint64_t sequence; /* of the mark to be */
     bool read_all;
+    bool whole;  /* no older version is used as a base */
     bool headed; /* there is a head mark: */
     struct digest head_root;
     uint64_t head_files;
@@ -240,6 +242,9 @@ struct pass {
     pthread_mutex_t blob_lock; /* BLOBs are numbered as they go out */
     uint32_t next_blob;
 
+    /* What the limit on open files allows. */
+    uint32_t unit_files_max, unit_dirs_max, open_levels_max;
+
     /* The scanner's own. */
     struct ring *ring;
     struct table_view *view;
@@ -272,6 +277,7 @@ struct pass_ask {
     const struct agent_source *source;
     struct progress *progress;
     bool again; /* the site missed objects in the pass before: the source's rows are dropped first */
+    bool whole; /* what the site built of old bytes was not what was meant: none are built upon */
 };
 /* One pass on the open link, to a receipt.  On any error the link is cut.  *ret is filled in every case. */
 ERR_CHECK enum err_kind pass_run(struct agent *a, const struct pass_ask *ask, struct pass_result *ret,

@@ -105,6 +105,12 @@ try_passes(struct agent *a, struct attempt *t, struct progress *progress, struct
             ask.again = true;
             continue;
         }
+        /* DESIGN section 4.6: a mismatch is sent again whole.  Damage to the old bytes there shows so. */
+        if (connected && !ask.whole && (kind == ERR_PROTOCOL || kind == ERR_CORRUPT)) {
+            log_warn("%s: %s; what has changed is sent again whole", t->source->name, err->text);
+            ask.whole = true;
+            continue;
+        }
         bool mends = kind == ERR_CLOSED || (!connected && kind == ERR_IO);
         if (!mends || t->wait_left_ns == NULL || *t->wait_left_ns <= 0)
             return kind;
@@ -377,5 +383,13 @@ run_daemon(struct agent *a)
         daemon_pass(a, &a->sources[next], &due[next], &refused);
     }
     free(due);
+    if (a->opt.json) {
+        struct json *j = json_new();
+        json_number(j, "schema", 1);
+        json_text(j, "type", "result");
+        json_bool(j, "refused", refused);
+        json_print(stdout, j);
+        json_free(&j);
+    }
     return refused ? EXIT_REFUSED : EXIT_SOUND;
 }

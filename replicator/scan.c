@@ -82,10 +82,45 @@ refuse_dir(struct dir *d, struct item *it, const char *why)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Far above, descriptors are given back; ".." brings them again on the way up. */
+static void
+let_go_above(const struct dir *d)
+{
+    struct dir *above = d->parent;
+    for (unsigned i = 0; above != NULL && i < d->pass->open_levels_max; i++)
+        above = above->parent;
+    if (above != NULL && above->parent != NULL && above->fd != NULL) {
+        dirfd_drop(above->fd);
+        above->fd = NULL;
+    }
+}
+
+static void
+take_again(struct dir *parent, const struct dir *child)
+{
+    struct statx st;
+    int fd = open_dir(child->fd->fd, "..", 0);
+    if (fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &st) == 0 && st.stx_ino == parent->inode &&
+        entry_dev(&st) == parent->dev) {
+        parent->fd = dirfd_new(fd);
+        return;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    struct err err = { 0 };
+    AUTO(auto_free) char *path = pass_path(parent, NULL, 0);
+    (void)err_set(&err, ERR_IO, "\"%s\" was moved while it was scanned", path);
+    pass_fail(parent->pass, &err);
+}
+
 static void
 leave(struct pass *p, struct dir *d)
 {
     p->top = d->parent;
+    if (d->parent != NULL && d->parent->fd == NULL)
+        take_again(d->parent, d);
+    dirfd_drop(d->fd); /* its files hold it as long as they need it */
+    d->fd = NULL;
     pthread_mutex_lock(&p->lock);
     dir_scanned(d); /* a worker may free it from here on */
     pthread_mutex_unlock(&p->lock);
@@ -133,6 +168,7 @@ enter(struct dir *d, struct item *it)
     if (dev != d->dev)
         child->mount = mount_number(p, dev);
     p->top = child;
+    let_go_above(child);
     struct err why = { 0 };
     if (list_names(child, &child->names, &why) == ERR_OK)
         return;

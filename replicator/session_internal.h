@@ -19,6 +19,7 @@
 #define READ_CACHE_BYTES (16u * MIB)   /* opened blobs of old files */
 #define CHECKPOINT_BYTES (64u * MIB)   /* a cut connection loses no more than this, or a second */
 #define CHECKPOINT_NS 1000000000ll
+#define TAKE_OVER_S 30               /* for the upload of a connection that is gone to be put away; then both go on */
 #define EXTENTS_BUILD_MAX (8u * MAP_EXTENTS_MAX) /* of a map that is being built, before it is written anew */
 /* What an item may name, and the BLOBs that may be read while its job is under work. */
 #define BLOB_RING (WIRE_BLOBS_BACK + SITE_QUEUE_MAX)
@@ -35,7 +36,8 @@ struct reply {
 
 struct session {
     struct site *site;
-    struct session *next;                /* under site->lock, with the four below */
+    struct session *next;                /* under site->lock, with the five below */
+    char uploading[SOURCE_NAME_MAX + 1]; /* the source whose upload is open, "": none */
     char agent[SOURCE_NAME_MAX + 1];     /* "" before HELLO */
     bool greeted, finished;
     int64_t began_ns;                    /* monotonic */

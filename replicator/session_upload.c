@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 
 #include "common/auto.h"
 #include "common/mem.h"
@@ -60,6 +62,44 @@ send_begun(const struct upload *up, struct err *err)
     return wire_send(up->s->ch, WIRE_BEGUN, &b, err);
 }
 
+/* Woken whenever an upload has ended; with the lock of the site. */
+static pthread_cond_t upload_ended = PTHREAD_COND_INITIALIZER;
+
+/* An agent that begins anew on another connection has lost the last one: what that one brought is committed first, so that it is found
+ * and not sent again. */
+static void
+take_over(struct session *s, const char *source)
+{
+    struct timespec until;
+    bool waiting = true;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += TAKE_OVER_S;
+    (void)pthread_mutex_lock(&s->site->lock);
+    while (waiting) {
+        waiting = false;
+        for (struct session *o = s->site->sessions; o != NULL; o = o->next) {
+            if (o == s || o->finished || strcmp(o->agent, s->agent) != 0 || strcmp(o->uploading, source) != 0)
+                continue;
+            (void)shutdown(o->cut_fd, SHUT_RDWR);
+            waiting = true;
+        }
+        if (waiting && pthread_cond_timedwait(&upload_ended, &s->site->lock, &until) != 0)
+            break;
+    }
+    (void)snprintf(s->uploading, sizeof s->uploading, "%s", source);
+    (void)pthread_mutex_unlock(&s->site->lock);
+}
+
+static void
+give_over(struct session *s)
+{
+    (void)pthread_mutex_lock(&s->site->lock);
+    s->uploading[0] = '\0';
+    (void)pthread_cond_broadcast(&upload_ended);
+    (void)pthread_mutex_unlock(&s->site->lock);
+}
+
 enum err_kind
 upload_begin(struct session *s, const struct wire_begin *m, struct err *err)
 {
@@ -68,6 +108,7 @@ upload_begin(struct session *s, const struct wire_begin *m, struct err *err)
     struct index_upload row = { .city = s->row.city, .began_ns = when_now_ns() };
 
     assert(s->up == NULL);
+    take_over(s, m->source);
     up->s = s;
     up->number = ++numbers;
     up->waiting_last = &up->waiting;
@@ -107,6 +148,7 @@ upload_end(struct session *s)
     free(up->get_set);
     free(up);
     s->up = NULL;
+    give_over(s);
 }
 
 enum err_kind

@@ -157,7 +157,8 @@ add_small(struct pass *p, struct file *f)
     uint32_t bytes = (uint32_t)f->facts.size;
     if (u != NULL) {
         bool other = u->last_dir != f->fd;
-        if (u->bytes + bytes > MAP_BYTES || u->count == UNIT_ITEMS_MAX || (other && u->dirs == UNIT_DIRS_MAX))
+        if (u->bytes + bytes > MAP_BYTES || u->count == p->unit_files_max ||
+            (other && u->dirs == p->unit_dirs_max))
             unit_submit(p);
     }
     if (p->unit == NULL)

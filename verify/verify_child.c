@@ -53,7 +53,7 @@ lines_read(const struct child *c, int fd, struct err *err)
     }
 }
 
-/* A bus error in the index's map must look to the parent like the death that it is: kv_open leaves a handler alone that is there. */
+/* A broken map of the index must look to the parent like the death that it is: kv_open leaves handlers alone that are there. */
 static void
 die_of_it(int signal_number)
 {
@@ -98,6 +98,7 @@ child_run(const struct child *c, int *ret_signal, struct err *err)
     if (pid == 0) {
         (void)close(ends[0]);
         (void)signal(SIGBUS, die_of_it);
+        (void)signal(SIGSEGV, die_of_it);
         /* It must not outlive who would read its findings; the second look closes the gap before the first. */
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() == parent)

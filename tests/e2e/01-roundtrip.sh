@@ -40,6 +40,28 @@ ok "with its mode and time" same_tree "$W/void" "$W/back-void"
 exits 0 "a path deeper than PATH_MAX is restored" farshore-restore files --store "$STORE" chengdu/deep "$W/back-deep"
 ok "and is the same at every level" cmp <(python3 "$E2E/trees.py" print "$W/deep") <(python3 "$E2E/trees.py" print "$W/back-deep")
 
+# A file of 100 GB, nearly all of it holes: none of them may be read, sent, stored or written.
+mkdir "$W/huge"
+python3 - "$W/huge/file" <<'P'
+import os, sys
+with open(sys.argv[1], "wb") as f:
+    f.truncate(100_000_000_000)
+    for at in (0, 4_194_304 * 64 - 100, 33_333_333_333, 99_999_999_000):
+        f.seek(at)
+        f.write(os.urandom(1000))
+P
+source_add "$W/agent" huge "$W/huge"
+SECONDS_MAX=120 exits 0 "a sparse file of 100 GB is replicated" farshore-agent once --state "$W/agent" huge
+exits 0 "verified" farshore-verify mark --store "$STORE" chengdu/huge
+exits 0 "restored" farshore-restore files --store "$STORE" chengdu/huge "$W/back-huge"
+ok "and is the same" cmp <(python3 "$E2E/trees.py" print "$W/huge") <(python3 "$E2E/trees.py" print "$W/back-huge")
+at_most "$(stat -c %b "$W/back-huge/file")" 2048 "blocks on the disk"
+printf changed | dd of="$W/huge/file" bs=1 seek=33333333400 conv=notrunc status=none
+before=$(store_bytes)
+ok "a change in it" pass "$W/agent" huge
+at_most $(($(store_bytes) - before)) 200000 "costs bytes stored"
+exits 0 "and is there" farshore-verify mark --store "$STORE" chengdu/huge --against "$W/huge"
+
 # The table was lost, as after a reinstallation that kept the keys: everything is read, nothing is sent.
 ok "a second pass without a change is sound" pass "$W/agent"
 before=$(store_bytes)

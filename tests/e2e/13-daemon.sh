@@ -54,4 +54,31 @@ is "$(marks chengdu/hooked)" 0 "no mark of it"
 exits 0 "the store is whole" farshore-verify store --store "$STORE"
 site_stop INT
 is $? 0 "the site ends cleanly on SIGINT"
+
+# For machines.
+start "$W/serve.json" farshore-site serve --store "$STORE" --json --quiet
+SITE=$PID
+await_line "$W/serve.json" '"listening"' "$SITE" 20
+is $? 0 "serve --json says that it listens"
+exits 0 "join --json" farshore-agent join "$(token json)" --state "$W/json" --json
+json '.[0] | .schema == 1 and .joined' "is one object"
+source_add "$W/json" one "$W/two" "interval = 1s"
+start "$W/run.json" farshore-agent run --state "$W/json" --json --quiet
+AGENT=$PID
+await_line "$W/run.json" '"pass"' "$AGENT" 30
+is $? 0 "run --json has a line for each pass"
+stop "$AGENT"
+ok "and a result at its end" jq -se '.[-1] | .schema == 1 and .type == "result"' "$W/run.json"
+exits 0 "accept --json" farshore-agent accept --state "$W/json" --json
+json '.[0] | .schema == 1 and .accepted' "is one object"
+exits 0 "revoke --json" farshore-site revoke --store "$STORE" json --json
+json '.[0] | .schema == 1 and .agent == "json"' "is one object"
+exits 0 "token --json" farshore-site token --store "$STORE" other --json
+json '.[0] | .schema == 1 and (.token | test("^fs1_"))' "is one object"
+site_stop
+ok "serve --json has a result at its end" jq -Rse '[split("\n")[] | fromjson?] | .[-1] | .schema == 1 and .type == "result"' "$W/serve.json"
+exits 0 "init --json" farshore-site init --store "$W/third" --name third --address 127.0.0.1:1 --json
+json '.[0] | .schema == 1 and .site == "third"' "is one object"
+exits 0 "reindex --json" farshore-snapshot reindex --store "$STORE" --json
+json '.[-1] | .schema == 1 and .type == "result" and .marks > 3' "ends with a result"
 finish

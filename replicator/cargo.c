@@ -254,6 +254,9 @@ cargo_end(struct cargo *c, struct err *err)
     if (kind == ERR_OK) {
         c->held[c->count++] = (struct held){ .item = c->item };
         c->item = NULL;
+        /* With no blob open there is nothing to wait for: what a cut link would lose is sent again. */
+        if (c->used == 0)
+            kind = flush(c, err);
     }
     item_free(&c->item);
     pthread_mutex_unlock(&c->lock);

@@ -142,13 +142,25 @@ session_reply(struct session *s, enum wire_type type, struct buf *payload)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
+/* What arrived whole before the peer was lost is stored all the same, so that it need not be sent again; after any other failure nothing
+ * of this session counts any more. */
+static bool
+worthless(struct session *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    const bool lost = s->failed == ERR_CLOSED && !s->tell;
+    const bool none = s->failed != ERR_OK && !lost;
+    (void)pthread_mutex_unlock(&s->lock);
+    return none;
+}
+
 static void
 job_run(void *arg)
 {
     struct job *const j = arg;
     struct session *const s = j->s;
     struct err err = { 0 };
-    const enum err_kind kind = session_failed(s, NULL) ? ERR_OK : j->fn(s->up, j, &err);
+    const enum err_kind kind = worthless(s) ? ERR_OK : j->fn(s->up, j, &err);
 
     (void)pthread_mutex_lock(&s->lock);
     if (kind != ERR_OK)

@@ -11,7 +11,7 @@ OURS    := -std=c17 -D_GNU_SOURCE -DFARSHORE_VERSION='"$(VERSION)"' -I. -pthread
            $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 LIBS    := -lrsync -llmdb -lssl -lcrypto -luring -lzstd -lxxhash -ljansson -linih
 
-COMMON     := err mem bytes hash seal sign zip io fs log when pool ring kv kv_check kv_check_tree pem pki channel channel_context channel_tcp conf conf_get opt opt_help json \
+COMMON     := err mem bytes hash seal sign zip io fs log when pool ring kv kv_watch kv_check kv_check_tree pem pki channel channel_context channel_tcp conf conf_get opt opt_help json \
               progress
 SNAPSHOT   := merkle map tree tree_page delta delta_read mark index index_row ledger pack pack_read stage commit commit_write store store_make reindex \
               read read_blob point escape walk owner

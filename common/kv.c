@@ -1,7 +1,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,9 +21,6 @@
 #define META_MAGIC_AT 16u
 #define META_PAGE_SIZE_AT 40u
 #define META_MAGIC 0xBEEFC0DEu
-
-/* Is this thread inside of LMDB?  For map_broke. */
-static _Thread_local volatile sig_atomic_t in_lmdb;
 
 struct kv {
     MDB_env *env;
@@ -137,9 +133,9 @@ open_tables(struct kv *kv, const struct kv_options *o, struct err *err)
     if (rc != 0)
         return fail(err, rc, "begin a transaction of the index");
     for (size_t i = 0; i < o->count && rc == 0; i++) {
-        in_lmdb = 1;
+        kv_in_lmdb = 1;
         rc = mdb_dbi_open(txn, o->tables[i], o->write ? MDB_CREATE : 0, &kv->tables[i]);
-        in_lmdb = 0;
+        kv_in_lmdb = 0;
         if (rc == 0)
             rc = mdb_dbi_flags(txn, kv->tables[i], &flags);
         /* A table of another kind is damage: nobody here makes one. */
@@ -162,42 +158,12 @@ open_tables(struct kv *kv, const struct kv_options *o, struct err *err)
     return rc == 0 ? ERR_OK : fail(err, rc, "make the tables of the index");
 }
 
-/* LMDB reads through a map and believes what it reads.  A page beyond the end of a file that was cut, or one that the disk cannot
- * read, is SIGBUS; a flipped bit in a page's structure can lead it outside of the map (SIGSEGV) or into one of its assertions. There
- * is no way back into the code that read, so all that is left is to say so and end like any other failure. */
-static bool
-    watched; /* set once, at the first open: somebody waits for this process and wants to see it die */
-
-static void
-map_failed(void)
-{
-    static const char text[] =
-        "farshore: an index is damaged, or the disk that it lies on fails\n"
-        "  hint: farshore-verify store says what is damaged; farshore-snapshot reindex makes a site's index "
-        "anew; an agent's table may be deleted\n";
-
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    _exit(EXIT_FAILED);
-}
-
-static void
-map_broke(int signal_number)
-{
-    /* A wrong pointer of our own is a bug, and shows as one. */
-    if (signal_number == SIGSEGV && in_lmdb == 0)
-        (void)signal(signal_number, SIG_DFL);
-    else
-        map_failed();
-}
-
 static void
 map_asserted(MDB_env *env, const char *text)
 {
     (void)env;
     (void)text;
-    if (watched)
-        abort();
-    map_failed();
+    kv_watch_failed();
 }
 
 static enum err_kind
@@ -213,35 +179,18 @@ open_env(struct kv *kv, const struct kv_options *o, struct err *err)
     if (rc == 0)
         rc = mdb_env_set_maxdbs(kv->env, TABLES_MAX);
     errno = 0;
-    in_lmdb = 1;
+    kv_in_lmdb = 1;
     if (rc == 0)
         rc = mdb_env_set_assert(kv->env, map_asserted);
     if (rc == 0)
         rc = mdb_env_open(kv->env, kv->dir, MDB_NOTLS | (o->write ? 0 : MDB_RDONLY), 0600);
-    in_lmdb = 0;
+    kv_in_lmdb = 0;
     if (rc == 0)
         rc = mdb_reader_check(kv->env, &dead);
     if (rc == 0)
         return ERR_OK;
     const enum err_kind kind = fail(err, rc, "open the index");
     return err_prefix(err, kind, "\"%s\"", kv->dir);
-}
-
-/* Whoever watches a process for its death (verify) has handlers of its own, which stay. */
-static void
-watch_map(void)
-{
-    static const int signals[] = { SIGBUS, SIGSEGV };
-    struct sigaction now;
-
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
-        const bool ours = sigaction(signals[i], NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 &&
-                          (now.sa_handler == SIG_DFL || now.sa_handler == map_broke);
-
-        watched = watched || (signals[i] == SIGBUS && !ours);
-        if (ours && now.sa_handler == SIG_DFL)
-            (void)sigaction(signals[i], &(struct sigaction){ .sa_handler = map_broke }, NULL);
-    }
 }
 
 enum err_kind
@@ -254,7 +203,7 @@ kv_open(const char *dir, const struct kv_options *o, struct kv **ret, struct err
     enum err_kind kind;
 
     assert(o->count <= TABLES_MAX && o->map_bytes > 0);
-    watch_map();
+    kv_watch();
     kv->dir = mem_text("%s", dir);
     kv->count = o->count;
     kv->write = o->write;
@@ -338,9 +287,9 @@ kv_commit(struct kv_txn **txn, struct err *err)
     enum err_kind kind = ERR_OK;
 
     errno = 0;
-    in_lmdb = 1;
+    kv_in_lmdb = 1;
     const int rc = mdb_txn_commit((*txn)->txn);
-    in_lmdb = 0;
+    kv_in_lmdb = 0;
     if (rc != 0)
         kind = fail(err, rc, "commit to the index");
     txn_free(txn);
@@ -406,9 +355,9 @@ kv_get(struct kv_txn *txn, unsigned table, struct kv_bytes key, struct kv_bytes 
     MDB_val v;
 
     assert(key.size >= 1 && key.size <= KV_KEY_MAX);
-    in_lmdb = 1;
+    kv_in_lmdb = 1;
     const int rc = mdb_get(txn->txn, table_of(txn, table), &k, &v);
-    in_lmdb = 0;
+    kv_in_lmdb = 0;
     if (rc != 0)
         return fail(err, rc, "read the index");
     return unwrap(table, key, &v, ret, err);
@@ -426,9 +375,9 @@ kv_put(struct kv_txn *txn, unsigned table, struct kv_bytes key, struct kv_bytes 
     buf_u64(&txn->value, kv_sum(table, key, value));
     MDB_val v = { .mv_size = txn->value.size, .mv_data = txn->value.at };
     errno = 0;
-    in_lmdb = 1;
+    kv_in_lmdb = 1;
     const int rc = mdb_put(txn->txn, table_of(txn, table), &k, &v, 0);
-    in_lmdb = 0;
+    kv_in_lmdb = 0;
     return rc == 0 ? ERR_OK : fail(err, rc, "write to the index");
 }
 
@@ -440,9 +389,9 @@ kv_del(struct kv_txn *txn, unsigned table, struct kv_bytes key, struct err *err)
 
     assert(txn->write);
     errno = 0;
-    in_lmdb = 1;
+    kv_in_lmdb = 1;
     const int rc = mdb_del(txn->txn, table_of(txn, table), &k, NULL);
-    in_lmdb = 0;
+    kv_in_lmdb = 0;
     return rc == 0 ? ERR_OK : fail(err, rc, "delete from the index");
 }
 
@@ -477,9 +426,9 @@ step(struct kv_walk *w, MDB_val k, MDB_cursor_op op, struct kv_bytes *ret_key, s
      struct err *err)
 {
     MDB_val v;
-    in_lmdb = 1;
+    kv_in_lmdb = 1;
     const int rc = mdb_cursor_get(w->cursor, &k, &v, op);
-    in_lmdb = 0;
+    kv_in_lmdb = 0;
 
     if (rc != 0)
         return fail(err, rc, "walk the index");

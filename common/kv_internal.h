@@ -2,6 +2,8 @@
 #ifndef COMMON_KV_INTERNAL_H
 #define COMMON_KV_INTERNAL_H
 
+#include <signal.h>
+
 #include "common/hash.h"
 #include "common/kv.h"
 
@@ -13,5 +15,12 @@ kv_sum(unsigned table, struct kv_bytes key, struct kv_bytes value)
 {
     return hash_check(value.at, value.size, hash_check(key.at, key.size, (uint64_t)table + 1));
 }
+
+/* kv_watch.c.  LMDB reads through a map and believes what it reads.  A page beyond the end of a file that was cut, or one that the disk
+ * cannot read, is SIGBUS; a flipped bit in a page's structure can lead it outside of the map (SIGSEGV) or into one of its
+ * assertions.  There is no way back into the code that read, so all that is left is to say so and end like any other failure. */
+extern _Thread_local volatile sig_atomic_t kv_in_lmdb; /* is this thread inside of LMDB? */
+void kv_watch(void);                                   /* at the first open of an environment */
+_Noreturn void kv_watch_failed(void);
 
 #endif

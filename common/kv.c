@@ -41,6 +41,9 @@ struct kv_walk {
     struct kv_txn *txn;
     MDB_cursor *cursor;
     unsigned table;
+    bool ended;       /* LMDB lost its way, or went in a circle: the walk is over */
+    size_t last_size; /* of the key stood on before; 0: none */
+    uint8_t last[KV_KEY_MAX];
 };
 
 /* Record what LMDB said.  Call it at once: errno tells a short write (LMDB: EIO, errno untouched) from a broken disk. */
@@ -426,16 +429,29 @@ step(struct kv_walk *w, MDB_val k, MDB_cursor_op op, struct kv_bytes *ret_key, s
      struct err *err)
 {
     MDB_val v;
+
+    if (op != MDB_NEXT && op != MDB_PREV) {
+        w->ended = false;
+        w->last_size = 0;
+    }
+    if (w->ended)
+        return fail(err, MDB_NOTFOUND, "walk the index");
     kv_in_lmdb = 1;
     const int rc = mdb_cursor_get(w->cursor, &k, &v, op);
     kv_in_lmdb = 0;
 
+    w->ended = rc != 0 && rc != MDB_NOTFOUND;
     if (rc != 0)
         return fail(err, rc, "walk the index");
     const struct kv_bytes key = { k.mv_data, k.mv_size };
-    const enum err_kind kind = unwrap(w->table, key, &v, ret_value, err);
+    const struct kv_bytes last = { w->last, w->last_size };
+    w->ended = key.size == 0 || key.size > KV_KEY_MAX || !kv_goes_on(last, key, op != MDB_PREV);
     *ret_key = key;
-    return kind;
+    if (w->ended)
+        return fail(err, MDB_CORRUPTED, "walk the index");
+    memcpy(w->last, key.at, key.size);
+    w->last_size = key.size;
+    return unwrap(w->table, key, &v, ret_value, err);
 }
 
 enum err_kind

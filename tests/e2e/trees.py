@@ -100,14 +100,12 @@ def make_links(d, rng):
 
 def make_meta(d, rng):
     os.mkdir(d)
-    for mode in (0o000, 0o400, 0o444, 0o600, 0o755, 0o777, 0o1644, 0o2755, 0o4755, 0o6711):
+    for mode in (0o400, 0o444, 0o600, 0o755, 0o777, 0o1644, 0o2755, 0o4755, 0o6711):
         put(f"{d}/m{mode:04o}", b"%o" % mode, mode)
     os.mkdir(f"{d}/sticky")
     os.chmod(f"{d}/sticky", 0o1777)
     os.mkdir(f"{d}/setgid")
     os.chmod(f"{d}/setgid", 0o2775)
-    os.mkdir(f"{d}/read-only")
-    put(f"{d}/read-only/in", b"in a directory that nobody may write")
     for name, ns in (("old", 1), ("before-1970", -1_234_567_891), ("ns", 1_600_000_000_123_456_789),
                      ("far", 4_200_000_000_999_999_999)):
         put(f"{d}/{name}", name.encode())
@@ -120,7 +118,6 @@ def make_meta(d, rng):
     os.setxattr(f"{d}/y", "user.empty", b"")
     os.mkdir(f"{d}/xd")
     os.setxattr(f"{d}/xd", "user.on-a-directory", b"yes")
-    os.chmod(f"{d}/read-only", 0o555)
 
 
 def make_root(d, rng):
@@ -132,6 +129,10 @@ def make_root(d, rng):
     put(f"{d}/suid", b"#!/bin/sh\n")
     os.chown(f"{d}/suid", 1, 1)
     os.chmod(f"{d}/suid", 0o6755)
+    put(f"{d}/unreadable", b"for nobody but root", 0)
+    os.mkdir(f"{d}/read-only")
+    put(f"{d}/read-only/in", b"in a directory that nobody may write")
+    os.chmod(f"{d}/read-only", 0o555)
     os.symlink("suid", f"{d}/owned-link")
     os.lchown(f"{d}/owned-link", 1000, 1000)
     try:
